@@ -1,0 +1,66 @@
+"""Fixed-point formats Qm.n: an integer `raw` stands for `raw * 2**-frac`."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class QFormat:
+    """A signed two's complement format of `bits` bits, `frac` of them behind the point.
+
+    `frac` may be negative or exceed `bits`: Q9.-2 counts in steps of 4, Q-3.10 in 2**-10.
+    """
+
+    bits: int
+    frac: int
+
+    @property
+    def lo(self) -> int:
+        """The smallest integer of the format."""
+        return -(1 << (self.bits - 1))
+
+    @property
+    def hi(self) -> int:
+        """The largest integer of the format."""
+        return (1 << (self.bits - 1)) - 1
+
+    @property
+    def step(self) -> float:
+        """The real value of one unit in the last place."""
+        return 2.0**-self.frac
+
+    @property
+    def storage_bits(self) -> int:
+        """The width of the C integer that holds the format: 8, 16 or 32."""
+        return 8 if self.bits <= 8 else 16 if self.bits <= 16 else 32
+
+    def to_raw(self, real: ArrayLike) -> IntArray:
+        """Quantize: round to nearest, ties up, clamp (rule N1). NaN becomes 0."""
+        scaled = np.floor(np.asarray(real, np.float64) * 2.0**self.frac + 0.5)
+        return np.clip(np.nan_to_num(scaled, nan=0.0), self.lo, self.hi).astype(np.int64)
+
+    def to_real(self, raw: ArrayLike) -> FloatArray:
+        """Return the real values of the integers `raw`."""
+        return np.asarray(raw, np.float64) * self.step
+
+    def __str__(self) -> str:
+        return f"Q{self.bits - 1 - self.frac}.{self.frac}"
+
+
+def max_frac(magnitude: float, bits: int, limit: int = 31) -> int:
+    """Return the largest frac <= `limit` with round(magnitude * 2**frac) <= 2**(bits-1) - 1."""
+    if magnitude <= 0:
+        return limit
+    largest = 2.0 ** (bits - 1) - 0.5
+    frac = int(np.floor(np.log2(largest / magnitude)))
+    # log2 may be off by one in its last place: settle by the definition.
+    while magnitude * 2.0 ** (frac + 1) < largest:
+        frac += 1
+    while magnitude * 2.0**frac >= largest:
+        frac -= 1
+    return min(frac, limit)
