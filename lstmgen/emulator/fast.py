@@ -1,0 +1,195 @@
+"""The same integers as `literal`, for whole batches at speed.
+
+Matrix products run in float BLAS, which is exact: every partial sum is an integer below
+2**24 (float32) or 2**53 (float64), by the bound of rule N3. The scale 2**-s of rule N4 is a
+power of two and so folds into weights and bias. Everything else is int32 in place.
+
+Arrays are time-major with the batch last, (T, n, batch), so that gates are contiguous.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bounds import LayerBounds
+from ..qformat import IntArray
+from ..quantized import LOGIT_LIMIT, QuantizedDense, QuantizedLstm, Tables
+from . import ops
+from .state import LstmState
+
+Floats = NDArray[np.float32] | NDArray[np.float64]
+Int32s = NDArray[np.int32]
+
+_GATE_ORDER = (0, 1, 3, 2)
+"""i, f, o, g: the three sigmoids side by side."""
+
+
+class _Argument:
+    """Rules N3 and N4 for the rows of a layer: V from the values the layer takes."""
+
+    def __init__(
+        self,
+        weights: tuple[IntArray, ...],
+        bias: IntArray,
+        shift: IntArray,
+        bounds: LayerBounds,
+        rows: IntArray,
+        limit: int = ops.INT32_MAX,
+    ) -> None:
+        exact_in_single = int(bounds.bound.max()) < 1 << 24
+        self.dtype: type = np.float32 if exact_in_single else np.float64
+        scale = 2.0 ** -shift[rows, None].astype(np.float64)
+        self.weights = tuple(
+            np.ascontiguousarray(w[rows] * scale, dtype=self.dtype) for w in weights
+        )
+        self.bias = (bias[rows, None] * scale).astype(self.dtype)
+        self.floors = bool((shift > 0).any())
+        self.limits: Floats | None = None
+        if bounds.clamped.any():
+            left = np.maximum(-shift[rows], 0)
+            self.limits = ((limit >> left) << left).astype(np.float64)[:, None]
+
+    def to_int(self, z: Floats, out: Int32s) -> None:
+        """Write V for the exact scaled sums z, which are overwritten, to `out`."""
+        if self.floors:
+            np.floor(z, out=z)
+        if self.limits is not None:
+            z = np.clip(z, -self.limits, self.limits)
+        np.copyto(out, z, casting="unsafe")
+
+
+class _Activation:
+    """Rule N5 on int32 arrays, with work space for a given shape."""
+
+    def __init__(self, table: IntArray, shape: tuple[int, ...]) -> None:
+        self.words = ((table[:, 1] << 16) + table[:, 0]).astype(np.int32)
+        self.half = np.int32(len(table) // 2)
+        self.word = np.empty(shape, np.int32)
+        self.slope = np.empty(shape, np.int32)
+
+    def __call__(self, v: Int32s) -> Int32s:
+        """Return y in Q0.15; `v` is overwritten and the result is valid until the next call."""
+        word, slope = self.word, self.slope
+        np.right_shift(v, 15, out=slope)
+        slope += self.half
+        np.take(self.words, slope, mode="clip", out=word)
+        np.bitwise_and(word, 0xFFFF, out=slope)
+        v <<= 16
+        v >>= 16
+        v *= slope
+        word += v
+        word >>= 16
+        return word
+
+
+class FastLstm:
+    """An LSTM layer prepared for batches."""
+
+    def __init__(self, layer: QuantizedLstm, tables: Tables, bounds: LayerBounds) -> None:
+        self.layer, self.tables = layer, tables
+        k = layer.units
+        rows = np.concatenate([np.arange(gate * k, gate * k + k) for gate in _GATE_ORDER])
+        weights = (layer.wx << layer.x_shift, layer.wh)
+        self.argument = _Argument(weights, layer.bias, layer.shift, bounds, rows)
+
+    def run(self, x: Floats, state: LstmState) -> tuple[Floats, LstmState]:
+        """Return the hidden states (T, k, batch) for x (T, n, batch), and the last state."""
+        k, (steps, _, batch) = self.layer.units, x.shape
+        argument, dtype = self.argument, self.argument.dtype
+        w_x, w_h = argument.weights
+        x = np.ascontiguousarray(x, dtype=dtype)
+        hidden = np.empty((steps, k, batch), dtype)
+        h = np.ascontiguousarray(state.h.T, dtype=dtype)
+        c = np.ascontiguousarray(state.c.T, dtype=np.int32)
+        cell = _Cell(self.tables, self.layer.h.bits, (k, batch))
+        sigmoid = _Activation(self.tables.sigmoid, (3 * k, batch))
+        tanh = _Activation(self.tables.tanh, (k, batch))
+        z = np.empty((4 * k, batch), dtype)
+        from_x = np.empty_like(z)
+        v = np.empty(z.shape, np.int32)
+        for t in range(steps):
+            np.matmul(w_h, h, out=z)
+            np.matmul(w_x, x[t], out=from_x)
+            z += from_x
+            z += argument.bias
+            argument.to_int(z, v)
+            gates = sigmoid(v[: 3 * k])
+            g = tanh(v[3 * k :])
+            h = hidden[t]
+            cell.update(c, gates[:k], gates[k : 2 * k], g)
+            cell.hidden(gates[2 * k :], tanh(cell.t), h)
+        last = hidden[-1] if steps else h
+        return hidden, LstmState(last.T.astype(np.int64), c.T.astype(np.int64))
+
+
+class _Cell:
+    """Rules N6 and N7 on int32 arrays in place."""
+
+    def __init__(self, tables: Tables, bits: int, shape: tuple[int, int]) -> None:
+        self.shift = tables.product_shift
+        self.frac = bits - 1
+        self.t = np.empty(shape, np.int32)
+        self.high = np.empty(shape, np.int32)
+
+    def update(self, c: Int32s, i: Int32s, f: Int32s, g: Int32s) -> None:
+        """Write the new cell words to `c` and the tanh's argument to `self.t`.
+
+        floor(C*f / 2**16) = (C >> 16)*f + ((C & 0xffff)*f >> 16); each part fits int32, the
+        second as uint32.
+        """
+        t, high = self.t, self.high
+        np.multiply(i, g, out=t)
+        t += np.int32(1 << self.shift)
+        t >>= self.shift
+        np.right_shift(c, 16, out=high)
+        high *= f
+        t += high
+        np.bitwise_and(c, 0xFFFF, out=high)
+        low = high.view(np.uint32)
+        low *= f.view(np.uint32)
+        low >>= 16
+        t += high
+        np.clip(t, -(1 << 30), (1 << 30) - 1, out=c)
+        c <<= 1
+        c |= (t >= 1 << 30)  # beyond the largest even word: INT32_MAX
+
+    def hidden(self, o: Int32s, tanh_c: Int32s, out: Floats) -> None:
+        """Write h = o * tanh(c), rounded, to `out`; `tanh_c` is overwritten."""
+        tanh_c *= o
+        tanh_c += np.int32(1 << (29 - self.frac))
+        tanh_c >>= 30 - self.frac
+        if self.frac == 7:
+            np.minimum(tanh_c, 127, out=tanh_c)
+        np.copyto(out, tanh_c)
+
+
+class FastDense:
+    """A dense layer prepared for batches."""
+
+    def __init__(self, layer: QuantizedDense, tables: Tables, bounds: LayerBounds) -> None:
+        self.layer, self.tables = layer, tables
+        limit = LOGIT_LIMIT if layer.activation == "softmax" else ops.INT32_MAX
+        rows = np.arange(layer.rows)
+        self.argument = _Argument((layer.w,), layer.bias, layer.shift, bounds, rows, limit)
+
+    def run(self, x: Floats) -> Floats | Int32s:
+        """Return the outputs (T, width, batch) for x (T, n, batch)."""
+        z = np.matmul(self.argument.weights[0], x.astype(self.argument.dtype, copy=False))
+        z += self.argument.bias
+        v = np.empty(z.shape, np.int32)
+        self.argument.to_int(z, v)
+        activation, bits = self.layer.activation, self.layer.y.bits
+        if activation == "argmax":
+            return v.argmax(1)[:, None].astype(np.int32)
+        if activation == "softmax":
+            wide = np.moveaxis(v, 1, -1).astype(np.int64)
+            return np.moveaxis(ops.softmax(wide, self.tables.exp2), -1, 1).astype(np.int32)
+        if activation in ("linear", "relu"):
+            lowest = 0 if activation == "relu" else -(1 << (bits - 1))
+            return np.clip(v, lowest, (1 << (bits - 1)) - 1)
+        table = self.tables.sigmoid if activation == "sigmoid" else self.tables.tanh
+        y = _Activation(table, v.shape)(v)
+        if bits == 8:
+            y += 1 << 7
+            y >>= 8
+            np.minimum(y, 127, out=y)
+        return y

@@ -1,0 +1,98 @@
+"""What the float network's values look like: from calibration data, or assumed safely."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import reference
+from ..errors import ModelError
+from ..network import Dense, Network
+from ..qformat import FloatArray
+
+DEFAULT_RANGE = (-4.0, 4.0)
+"""Input range assumed where neither data nor the model tell: four sigmas of a standardised
+feature."""
+
+UNKNOWN_SQUARE = 0.25
+"""Mean square assumed for values of which nothing is known."""
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Magnitudes of the values between layers.
+
+    input: the largest |input|.
+    layers: by layer name, the largest |value| that it hands on; only measured ones.
+    squares: by layer name, and "" for the input, the mean square.
+    measured: whether calibration data was given.
+    note: how the input range came about, for the user.
+    """
+
+    input: float
+    layers: dict[str, float]
+    squares: dict[str, float]
+    measured: bool
+    note: str
+
+    def square(self, name: str) -> float:
+        """Return the mean square of a layer's values ("" for the input)."""
+        return self.squares.get(name, UNKNOWN_SQUARE)
+
+
+def measure(network: Network, calibration: FloatArray | None) -> Ranges:
+    """Return the ranges of the network's values on calibration data (B, T, n), or assumed.
+
+    Raises ModelError for data of another width, or with NaN or infinite values.
+    """
+    if calibration is None:
+        return _assume(network)
+    x = check_inputs(network, calibration, "calibration")
+    trace = reference.run(network, x)
+    peaks = {
+        layer.name: float(np.abs(trace.layers[layer.name]).max())
+        for layer in network.layers
+        if isinstance(layer, Dense)
+    }
+    squares = {name: float(np.mean(values**2)) for name, values in trace.layers.items()}
+    squares[""] = float(np.mean(x**2))
+    peak = float(np.abs(x).max())
+    note = f"input format from {len(x)} calibration sequences, largest |x| {peak:.6g}"
+    if network.input_range is not None:
+        declared = max(abs(end) for end in network.input_range)
+        if declared > peak:
+            note += f", widened to the declared range of {declared:g}"
+            peak = declared
+    return Ranges(peak, peaks, squares, True, note)
+
+
+def check_inputs(network: Network, x: FloatArray, what: str) -> FloatArray:
+    """Return x as float64 of shape (B, T, n); raise ModelError if it does not fit."""
+    array = np.asarray(x)
+    expected = f"expected (sequences, steps, {network.inputs})"
+    if array.ndim != 3 or array.shape[2] != network.inputs or 0 in array.shape:
+        raise ModelError(
+            f"{what}: the array is {array.shape}; {expected}, since {network.name} "
+            f"takes {network.inputs} inputs"
+        )
+    if array.dtype.kind not in "fiub":
+        raise ModelError(f"{what}: the array holds {array.dtype}; expected numbers")
+    array = array.astype(np.float64)
+    wrong = int(np.count_nonzero(~np.isfinite(array)))
+    if wrong:
+        raise ModelError(
+            f"{what}: {wrong} values are NaN or infinite; expected finite numbers only"
+        )
+    return array
+
+
+def _assume(network: Network) -> Ranges:
+    if network.input_range is None:
+        lo, hi = DEFAULT_RANGE
+        note = (
+            f"no calibration data: inputs assumed within {lo:g}..{hi:g}, values beyond "
+            "saturate (give --calibration FILE, or --input-range LO:HI)"
+        )
+    else:
+        lo, hi = network.input_range
+        note = f"no calibration data: input format from the range {lo:g}..{hi:g}"
+    return Ranges(max(abs(lo), abs(hi)), {}, {}, False, note)

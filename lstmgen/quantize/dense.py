@@ -1,0 +1,97 @@
+"""Quantization of a dense layer (rule N9, and N10 for the softmax)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..bounds import INT32_MAX, argument_limit, row_bounds
+from ..errors import ModelError
+from ..network import Dense
+from ..qformat import FloatArray, IntArray, QFormat, max_frac
+from ..quantized import SOFTMAX_FRAC, QuantizedDense, Tables
+from .modes import DENSE_WEIGHT_BITS
+from .rounding import fold_bias, to_nearest
+
+_MAX_RIGHT_SHIFT = 16
+_LOWEST_SHIFT = -30
+_MAX_RAW_FRAC = 30
+"""Most fraction bits of a raw output, so that its real range is never below +-2."""
+
+
+@dataclass(frozen=True)
+class DensePlace:
+    """Where a dense layer stands: the format and magnitude of its input, and its output's.
+
+    y: the format handed on; None where the layer ends the network with raw accumulators.
+    """
+
+    x: QFormat
+    magnitude: int
+    y: QFormat | None
+
+
+def quantize_dense(layer: Dense, place: DensePlace, tables: Tables) -> QuantizedDense:
+    """Return the integers of a dense layer; raises ModelError for weights beyond int32."""
+    w, b = layer.W, layer.b
+    if layer.activation == "softmax":
+        # exp(z) is computed as 2**(z * log2(e)) (rule N10).
+        w, b = w * np.log2(np.e), b * np.log2(np.e)
+    peaks = np.abs(w).max(1)
+    frac = np.array([max_frac(float(p), DENSE_WEIGHT_BITS) for p in peaks]) + place.x.frac
+    fixed = _argument_frac(layer, place, tables)
+    if fixed is None:
+        frac = np.full_like(frac, min(int(frac.min()), _MAX_RAW_FRAC))
+    else:
+        frac = np.minimum(frac, fixed + _MAX_RIGHT_SHIFT)
+    while True:
+        argument_frac = frac if fixed is None else np.full_like(frac, fixed)
+        quantized = _round(layer, place, w, b, frac, argument_frac)
+        bounds = row_bounds(quantized, place.magnitude, argument_limit(quantized))
+        beyond = bounds.bound > INT32_MAX
+        if not beyond.any():
+            return quantized
+        frac = frac - (beyond.any() if fixed is None else beyond)
+        _refuse_huge(layer, frac if fixed is None else frac - argument_frac)
+
+
+def _argument_frac(layer: Dense, place: DensePlace, tables: Tables) -> int | None:
+    """Return the fraction bits that the accumulators are rescaled to; None for raw ones."""
+    if layer.activation == "softmax":
+        return SOFTMAX_FRAC
+    if layer.activation == "sigmoid":
+        return tables.sigmoid_frac
+    if layer.activation == "tanh":
+        return tables.tanh_frac
+    return None if place.y is None else place.y.frac
+
+
+def _round(
+    layer: Dense,
+    place: DensePlace,
+    w: FloatArray,
+    b: FloatArray,
+    frac: IntArray,
+    argument_frac: IntArray,
+) -> QuantizedDense:
+    y = place.y
+    if y is None:
+        y = QFormat(16, 0) if layer.activation == "argmax" else QFormat(32, int(frac[0]))
+    return QuantizedDense(
+        name=layer.name,
+        activation=layer.activation,
+        x=place.x,
+        y=y,
+        w=to_nearest(w, frac - place.x.frac, DENSE_WEIGHT_BITS),
+        bias=fold_bias(b, frac, frac - argument_frac),
+        frac=frac,
+        argument_frac=argument_frac,
+    )
+
+
+def _refuse_huge(layer: Dense, shift: IntArray) -> None:
+    for row in np.flatnonzero(shift < _LOWEST_SHIFT)[:1]:
+        peak = max(np.abs(layer.W[row]).max(), abs(layer.b[row]))
+        raise ModelError(
+            f"{layer.name}: row {row} has weights or a bias of {peak:.3g}; its sum cannot be "
+            "bounded below 2**31 with useful bits left; rescale the model's weights"
+        )
