@@ -9,6 +9,7 @@ from .errors import RangeError
 from .qformat import IntArray, QFormat
 from .quantized import (
     LOGIT_LIMIT,
+    SOFTMAX_FRAC,
     TABLE_BITS,
     QuantizedDense,
     QuantizedLayer,
@@ -50,9 +51,9 @@ def magnitude(layer: QuantizedLayer) -> int:
     """Return the largest |integer| that the layer hands on."""
     if isinstance(layer, QuantizedLstm):
         return hidden_magnitude(layer.h)
-    if layer.activation == "relu" or layer.y.bits == 16 and layer.activation != "linear":
-        return layer.y.hi
-    return -layer.y.lo
+    if layer.activation == "linear" or (layer.activation == "tanh" and layer.y.bits == 8):
+        return -layer.y.lo
+    return layer.y.hi
 
 
 def hidden_magnitude(h: QFormat) -> int:
@@ -176,6 +177,13 @@ def _layer_problems(layer: QuantizedLayer, tables: Tables) -> list[str]:
             problems.append(f"{layer.name}.c0 holds odd words; expected twice the cell state")
     else:
         within("w", layer.w, -32767, 32767)
+        table_frac = {
+            "sigmoid": tables.sigmoid_frac,
+            "tanh": tables.tanh_frac,
+            "softmax": SOFTMAX_FRAC,
+        }.get(layer.activation)
+        if table_frac is not None and (layer.argument_frac != table_frac).any():
+            problems.append(f"{layer.name}.argument_frac does not belong to the tables")
         if layer.activation == "softmax" and layer.rows > MAX_CLASSES:
             problems.append(
                 f"{layer.name}: softmax over {layer.rows} classes; expected at most {MAX_CLASSES}"

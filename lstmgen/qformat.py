@@ -42,7 +42,8 @@ class QFormat:
     def to_raw(self, real: ArrayLike) -> IntArray:
         """Quantize: round to nearest, ties up, clamp (rule N1). NaN becomes 0."""
         scaled = np.floor(np.asarray(real, np.float64) * 2.0**self.frac + 0.5)
-        return np.clip(np.nan_to_num(scaled, nan=0.0), self.lo, self.hi).astype(np.int64)
+        clamped = np.clip(np.nan_to_num(scaled, nan=0.0), self.lo, self.hi)
+        return np.asarray(clamped, np.int64)
 
     def to_real(self, raw: ArrayLike) -> FloatArray:
         """Return the real values of the integers `raw`."""

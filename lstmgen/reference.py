@@ -68,7 +68,7 @@ def _dense(layer: Dense, x: FloatArray) -> FloatArray:
     if layer.activation == "sigmoid":
         return sigmoid(z)
     if layer.activation == "tanh":
-        return np.tanh(z)
+        return np.asarray(np.tanh(z))
     return np.asarray(z)
 
 
@@ -76,5 +76,5 @@ def _head(network: Network, values: FloatArray) -> FloatArray:
     if network.activation == "softmax":
         return softmax(values)
     if network.activation == "argmax":
-        return values.argmax(-1, keepdims=True).astype(np.float64)
+        return np.asarray(values.argmax(-1, keepdims=True), np.float64)
     return values

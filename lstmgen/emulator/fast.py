@@ -7,6 +7,8 @@ power of two and so folds into weights and bias. Everything else is int32 in pla
 Arrays are time-major with the batch last, (T, n, batch), so that gates are contiguous.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,7 +18,7 @@ from ..quantized import LOGIT_LIMIT, QuantizedDense, QuantizedLstm, Tables
 from . import ops
 from .state import LstmState
 
-Floats = NDArray[np.float32] | NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 Int32s = NDArray[np.int32]
 
 _GATE_ORDER = (0, 1, 3, 2)
@@ -36,7 +38,7 @@ class _Argument:
         limit: int = ops.INT32_MAX,
     ) -> None:
         exact_in_single = int(bounds.bound.max()) < 1 << 24
-        self.dtype: type = np.float32 if exact_in_single else np.float64
+        self.dtype = np.dtype(np.float32 if exact_in_single else np.float64)
         scale = 2.0 ** -shift[rows, None].astype(np.float64)
         self.weights = tuple(
             np.ascontiguousarray(w[rows] * scale, dtype=self.dtype) for w in weights
@@ -97,13 +99,13 @@ class FastLstm:
         argument, dtype = self.argument, self.argument.dtype
         w_x, w_h = argument.weights
         x = np.ascontiguousarray(x, dtype=dtype)
-        hidden = np.empty((steps, k, batch), dtype)
-        h = np.ascontiguousarray(state.h.T, dtype=dtype)
+        hidden: Floats = np.empty((steps, k, batch), dtype)
+        h: Floats = np.ascontiguousarray(state.h.T, dtype=dtype)
         c = np.ascontiguousarray(state.c.T, dtype=np.int32)
         cell = _Cell(self.tables, self.layer.h.bits, (k, batch))
         sigmoid = _Activation(self.tables.sigmoid, (3 * k, batch))
         tanh = _Activation(self.tables.tanh, (k, batch))
-        z = np.empty((4 * k, batch), dtype)
+        z: Floats = np.empty((4 * k, batch), dtype)
         from_x = np.empty_like(z)
         v = np.empty(z.shape, np.int32)
         for t in range(steps):
@@ -173,13 +175,13 @@ class FastDense:
 
     def run(self, x: Floats) -> Floats | Int32s:
         """Return the outputs (T, width, batch) for x (T, n, batch)."""
-        z = np.matmul(self.argument.weights[0], x.astype(self.argument.dtype, copy=False))
+        z: Floats = np.matmul(self.argument.weights[0], x.astype(self.argument.dtype, copy=False))
         z += self.argument.bias
         v = np.empty(z.shape, np.int32)
         self.argument.to_int(z, v)
         activation, bits = self.layer.activation, self.layer.y.bits
         if activation == "argmax":
-            return v.argmax(1)[:, None].astype(np.int32)
+            return np.asarray(v.argmax(1)[:, None], np.int32)
         if activation == "softmax":
             wide = np.moveaxis(v, 1, -1).astype(np.int64)
             return np.moveaxis(ops.softmax(wide, self.tables.exp2), -1, 1).astype(np.int32)

@@ -43,7 +43,7 @@ def dense(layer: QuantizedDense, tables: Tables, x: IntArray) -> IntArray:
     products = ops.accumulate(layer.w, x)
     acc = ops.require_int32(products + layer.bias, "N3: the accumulator with its bias")
     if layer.activation == "argmax":
-        return acc.argmax(-1)[:, None]
+        return np.asarray(acc.argmax(-1)[:, None])
     if layer.activation == "softmax":
         return ops.softmax(ops.rescale(acc, layer.shift, LOGIT_LIMIT), tables.exp2)
     v = ops.rescale(acc, layer.shift)

@@ -112,4 +112,4 @@ def softmax(v: IntArray, exp2: IntArray) -> IntArray:
     e = (e20 + 32) >> 6
     s = (total + 32) >> 6
     reciprocal = ((1 << 29) + s // 2) // s
-    return np.minimum((e * reciprocal + (1 << 13)) >> 14, 32767)
+    return np.asarray(np.minimum((e * reciprocal + (1 << 13)) >> 14, 32767))
