@@ -9,6 +9,7 @@ A layer computes, for x(t) of shape (n,), with rows of W, U and b in gate order 
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from os import PathLike
 from typing import Literal, Self, get_args
 
 import numpy as np
@@ -179,9 +180,16 @@ class Network:
         """Return the network of the given layers, for short."""
         return cls(layers, **options)  # type: ignore[arg-type]
 
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the network as a model.npz of the project's own schema, without loss."""
+        from .schema import save_network  # imports this module
+
+        save_network(self, path)
+
     def _problems(self) -> Iterator[str]:
         if not any(isinstance(layer, Lstm) for layer in self.layers):
-            found = f"{len(self.layers)} layers, none of them an LSTM" if self.layers else "no layers"
+            count = len(self.layers)
+            found = f"{count} layers, none of them an LSTM" if count else "no layers"
             yield f"{self.name}: the network has {found}; expected at least one LSTM layer"
             return
         if len(self.layers) > MAX_LAYERS:

@@ -52,6 +52,14 @@ class Emulator:
         """The state of each LSTM layer, in order."""
         return tuple(self._states[layer.name] for layer in self.q.lstms)
 
+    @property
+    def saturations(self) -> dict[str, int]:
+        """How many values each layer has limited since the emulator was made.
+
+        Cell states of an LSTM, results of a linear or relu layer; the fast way counts them.
+        """
+        return {layer.layer.name: layer.saturations for layer in self._fast}
+
     def step(self, x: IntArray) -> IntArray:
         """Advance by one time step; x: (batch, n). Return the output, (batch, width)."""
         return _integers(self._run(np.asarray(x)[:, None], "sequence")[-1][:, 0])

@@ -84,10 +84,14 @@ class _Activation:
 
 
 class FastLstm:
-    """An LSTM layer prepared for batches."""
+    """An LSTM layer prepared for batches.
+
+    saturations: how many cell states have been limited since it was made.
+    """
 
     def __init__(self, layer: QuantizedLstm, tables: Tables, bounds: LayerBounds) -> None:
         self.layer, self.tables = layer, tables
+        self.saturations = 0
         k = layer.units
         rows = np.concatenate([np.arange(gate * k, gate * k + k) for gate in _GATE_ORDER])
         weights = (layer.wx << layer.x_shift, layer.wh)
@@ -119,8 +123,8 @@ class FastLstm:
             h = hidden[t]
             cell.update(c, gates[:k], gates[k : 2 * k], g)
             cell.hidden(gates[2 * k :], tanh(cell.t), h)
-        last = hidden[-1] if steps else h
-        return hidden, LstmState(last.T.astype(np.int64), c.T.astype(np.int64))
+        self.saturations += cell.saturations
+        return hidden, LstmState(h.T.astype(np.int64), c.T.astype(np.int64))
 
 
 class _Cell:
@@ -129,6 +133,7 @@ class _Cell:
     def __init__(self, tables: Tables, bits: int, shape: tuple[int, int]) -> None:
         self.shift = tables.product_shift
         self.frac = bits - 1
+        self.saturations = 0
         self.t = np.empty(shape, np.int32)
         self.high = np.empty(shape, np.int32)
 
@@ -151,8 +156,10 @@ class _Cell:
         low >>= 16
         t += high
         np.clip(t, -(1 << 30), (1 << 30) - 1, out=c)
+        above = t >= 1 << 30
+        self.saturations += int(np.count_nonzero(above)) + int(np.count_nonzero(t < -(1 << 30)))
         c <<= 1
-        c |= (t >= 1 << 30)  # beyond the largest even word: INT32_MAX
+        c |= above  # INT32_MAX, the only odd word
 
     def hidden(self, o: Int32s, tanh_c: Int32s, out: Floats) -> None:
         """Write h = o * tanh(c), rounded, to `out`; `tanh_c` is overwritten."""
@@ -165,10 +172,14 @@ class _Cell:
 
 
 class FastDense:
-    """A dense layer prepared for batches."""
+    """A dense layer prepared for batches.
+
+    saturations: how many linear or relu results have been limited since it was made.
+    """
 
     def __init__(self, layer: QuantizedDense, tables: Tables, bounds: LayerBounds) -> None:
         self.layer, self.tables = layer, tables
+        self.saturations = 0
         limit = LOGIT_LIMIT if layer.activation == "softmax" else ops.INT32_MAX
         rows = np.arange(layer.rows)
         self.argument = _Argument((layer.w,), layer.bias, layer.shift, bounds, rows, limit)
@@ -186,8 +197,11 @@ class FastDense:
             wide = np.moveaxis(v, 1, -1).astype(np.int64)
             return np.moveaxis(ops.softmax(wide, self.tables.exp2), -1, 1).astype(np.int32)
         if activation in ("linear", "relu"):
-            lowest = 0 if activation == "relu" else -(1 << (bits - 1))
-            return np.clip(v, lowest, (1 << (bits - 1)) - 1)
+            highest = (1 << (bits - 1)) - 1
+            lowest = 0 if activation == "relu" else -highest - 1
+            self.saturations += int(np.count_nonzero(v > highest))
+            self.saturations += int(np.count_nonzero(v < -highest - 1))
+            return np.clip(v, lowest, highest)
         table = self.tables.sigmoid if activation == "sigmoid" else self.tables.tanh
         y = _Activation(table, v.shape)(v)
         if bits == 8:

@@ -11,13 +11,13 @@ from ..quantized import (
     QuantizedLayer,
     QuantizedNetwork,
 )
-from .calibrate import Ranges, check_inputs, measure
+from .calibrate import Ranges, measure
 from .dense import DensePlace, quantize_dense
 from .lstm import quantize_lstm
 from .modes import MODES, Mode
 from .tables import load_tables
 
-__all__ = ["MODES", "check_inputs", "quantize"]
+__all__ = ["MODES", "quantize"]
 
 
 def quantize(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import reference
-from ..errors import ModelError
+from ..dataset import check_inputs
 from ..network import Dense, Network
 from ..qformat import FloatArray
 
@@ -46,7 +46,9 @@ def measure(network: Network, calibration: FloatArray | None) -> Ranges:
     """
     if calibration is None:
         return _assume(network)
-    x = check_inputs(network, calibration, "calibration")
+    x = np.asarray(calibration)
+    check_inputs(x, network.inputs, "calibration")
+    x = x.astype(np.float64)
     trace = reference.run(network, x)
     peaks = {
         layer.name: float(np.abs(trace.layers[layer.name]).max())
@@ -63,26 +65,6 @@ def measure(network: Network, calibration: FloatArray | None) -> Ranges:
             note += f", widened to the declared range of {declared:g}"
             peak = declared
     return Ranges(peak, peaks, squares, True, note)
-
-
-def check_inputs(network: Network, x: FloatArray, what: str) -> FloatArray:
-    """Return x as float64 of shape (B, T, n); raise ModelError if it does not fit."""
-    array = np.asarray(x)
-    expected = f"expected (sequences, steps, {network.inputs})"
-    if array.ndim != 3 or array.shape[2] != network.inputs or 0 in array.shape:
-        raise ModelError(
-            f"{what}: the array is {array.shape}; {expected}, since {network.name} "
-            f"takes {network.inputs} inputs"
-        )
-    if array.dtype.kind not in "fiub":
-        raise ModelError(f"{what}: the array holds {array.dtype}; expected numbers")
-    array = array.astype(np.float64)
-    wrong = int(np.count_nonzero(~np.isfinite(array)))
-    if wrong:
-        raise ModelError(
-            f"{what}: {wrong} values are NaN or infinite; expected finite numbers only"
-        )
-    return array
 
 
 def _assume(network: Network) -> Ranges:

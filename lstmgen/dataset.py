@@ -1,0 +1,98 @@
+"""Input arrays from files: .npy, memory-mapped, or .npz with `x` and what is known of it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ModelError
+from .npz import read_npz
+from .qformat import FloatArray
+
+_PROBED_VALUES = 1 << 22
+"""Values of a block in which NaN and infinity are looked for at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Inputs with what they should give.
+
+    x: (B, T, n) real inputs. label: (B,) or (B, T) class numbers. target: the values that
+    the network should output, of its output's shape.
+    """
+
+    x: NDArray[Any]
+    label: NDArray[Any] | None = None
+    target: NDArray[Any] | None = None
+
+
+def load_dataset(
+    path: str | os.PathLike[str], inputs: int, keys: tuple[str, ...] = ("x",)
+) -> Dataset:
+    """Read a .npy file of inputs, or an .npz file with them, optional `label` and `target`.
+
+    inputs: the width that the network takes. keys: the names under which an .npz may hold
+    the inputs; the first one found is taken. Raises ModelError for a file that cannot be
+    read, arrays of another shape, and values that are NaN or infinite.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ModelError(f"{file}: no such file")
+    with file.open("rb") as stream:
+        magic = stream.read(6)
+    if magic == b"\x93NUMPY":
+        data = Dataset(_map_npy(file))
+    else:
+        arrays = read_npz(file)
+        key = next((key for key in keys if key in arrays), None)
+        if key is None:
+            found = ", ".join(arrays) or "nothing"
+            raise ModelError(f"{file} holds {found}; expected the inputs as {' or '.join(keys)}")
+        data = Dataset(arrays[key], arrays.get("label"), arrays.get("target"))
+    check_inputs(data.x, inputs, str(file))
+    _check_answers(data, str(file))
+    return data
+
+
+def load_calibration(path: str | os.PathLike[str], inputs: int) -> FloatArray:
+    """Return calibration inputs (B, T, n): a .npy, or of an .npz `x_calib`, else `x`."""
+    return np.asarray(load_dataset(path, inputs, ("x_calib", "x")).x, np.float64)
+
+
+def check_inputs(x: NDArray[Any], inputs: int, source: str) -> None:
+    """Raise ModelError unless x is (B, T, inputs), not empty, of finite numbers."""
+    if x.ndim != 3 or x.shape[2] != inputs or 0 in x.shape:
+        raise ModelError(
+            f"{source}: the inputs are {x.shape}; expected (sequences, steps, {inputs}), "
+            f"since the network takes {inputs} inputs"
+        )
+    if x.dtype.kind not in "fiub":
+        raise ModelError(f"{source}: the inputs are of type {x.dtype}; expected numbers")
+    rows = max(1, _PROBED_VALUES // (x.shape[1] * x.shape[2]))
+    wrong = sum(
+        int(np.count_nonzero(~np.isfinite(x[at : at + rows]))) for at in range(0, len(x), rows)
+    )
+    if wrong:
+        raise ModelError(f"{source}: {wrong} inputs are NaN or infinite; expected finite numbers")
+
+
+def _map_npy(file: Path) -> NDArray[Any]:
+    try:
+        return np.load(file, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except (ValueError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(
+            f"{file}: not a readable .npy array ({reason}); write it with np.save"
+        ) from None
+
+
+def _check_answers(data: Dataset, source: str) -> None:
+    for name in ("label", "target"):
+        known = getattr(data, name)
+        if known is not None and (known.ndim == 0 or len(known) != len(data.x)):
+            raise ModelError(
+                f"{source}: {name} is {known.shape}; expected {len(data.x)} entries, one a sequence"
+            )

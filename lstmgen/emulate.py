@@ -1,0 +1,57 @@
+"""Bit-exact inference on arrays of any size, in chunks of sequences and of time."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from .emulator import Emulator
+from .qformat import IntArray
+from .quantized import QuantizedNetwork
+
+BATCH = 256
+"""Sequences at a time: enough for full speed, few enough for the cache."""
+
+_CHUNK_VALUES = 1 << 22
+"""Values per layer and chunk, which bounds the memory to some hundred MB."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Raw outputs y for sequences `rows`, and time steps `steps` where the sequence is output.
+
+    y: (len(rows), width) or (len(rows), len(steps), width). done: time steps computed,
+    summed over the sequences.
+    """
+
+    rows: slice
+    steps: slice
+    y: IntArray | None
+    done: int
+
+
+def emulate(q: QuantizedNetwork, x: NDArray[Any]) -> Iterator[Chunk]:
+    """Yield the outputs of `q` for real inputs x (B, T, n), which may be memory-mapped.
+
+    A network that outputs the last step yields y with the last chunk of each batch, None
+    with those before.
+    """
+    emulator = Emulator(q)
+    widest = max(max(layer.inputs, 4 * layer.width) for layer in q.layers)
+    for first in range(0, len(x), BATCH):
+        rows = slice(first, min(first + BATCH, len(x)))
+        batch = rows.stop - rows.start
+        emulator.reset(batch)
+        length = max(1, _CHUNK_VALUES // (batch * widest))
+        for start in range(0, x.shape[1], length):
+            steps = slice(start, min(start + length, x.shape[1]))
+            y = emulator.run(q.x.to_raw(x[rows, steps]))
+            wanted = q.outputs == "sequence" or steps.stop == x.shape[1]
+            yield Chunk(rows, steps, y if wanted else None, batch * (steps.stop - steps.start))
+
+
+def output_shape(q: QuantizedNetwork, x: NDArray[Any]) -> tuple[int, ...]:
+    """Return the shape of the outputs for inputs x: (B, width) or (B, T, width)."""
+    steps = (x.shape[1],) if q.outputs == "sequence" else ()
+    return (x.shape[0], *steps, q.width)

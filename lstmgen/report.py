@@ -1,0 +1,212 @@
+"""Accuracy of a quantized network against its float64 original, on data."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import reference
+from .dataset import Dataset
+from .emulator import Emulator
+from .errors import ModelError
+from .network import HEADS, Network
+from .qformat import FloatArray, IntArray
+from .quantized import QuantizedDense, QuantizedLstm, QuantizedNetwork
+
+_CHUNK_VALUES = 1 << 23
+"""Float values held per chunk of sequences, all layers together."""
+
+
+@dataclass
+class _Error:
+    """Sums over all values of one tensor, from which SQNR and max error follow."""
+
+    signal: float = 0.0
+    noise: float = 0.0
+    worst: float = 0.0
+
+    def add(self, expected: FloatArray, got: FloatArray) -> None:
+        difference = got - expected
+        self.signal += float(np.sum(expected**2))
+        self.noise += float(np.sum(difference**2))
+        self.worst = max(self.worst, float(np.abs(difference).max()))
+
+    @property
+    def sqnr_db(self) -> float | None:
+        """10 log10(signal / noise); None where nothing was lost or nothing was there."""
+        if self.noise == 0 or self.signal == 0:
+            return None
+        return float(10 * np.log10(self.signal / self.noise))
+
+
+@dataclass(frozen=True)
+class LayerAccuracy:
+    """How far one LSTM layer's hidden state is from float64, over all steps.
+
+    hidden_sqnr_db: 10 log10(sum of squares / sum of squared errors), None where exact.
+    cell_saturations: cell states limited to int32, of `values`.
+    """
+
+    name: str
+    hidden_sqnr_db: float | None
+    max_abs_error: float
+    cell_saturations: int
+    values: int
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The accuracy of a quantized network on a data set.
+
+    sqnr_db, max_abs_error: of the outputs, in real values; None and 0 for argmax, which has
+        no noise but right and wrong.
+    agreement: share of outputs whose largest value (or class) is float's; None for width 1.
+    metric: "accuracy" or "rmse" with labels or targets, its float and quantized value.
+    input_saturations: input values beyond the input format, of `inputs`.
+    dense_saturations: by layer name, results limited to their width.
+    """
+
+    precision: str
+    sequences: int
+    steps: int
+    sqnr_db: float | None
+    max_abs_error: float
+    layers: tuple[LayerAccuracy, ...]
+    agreement: float | None
+    input_saturations: int
+    inputs: int
+    dense_saturations: dict[str, int] = field(default_factory=dict)
+    metric: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the stable form that `report --json` prints."""
+        return {
+            "precision": self.precision,
+            "sequences": self.sequences,
+            "steps": self.steps,
+            "output": {"sqnr_db": self.sqnr_db, "max_abs_error": self.max_abs_error},
+            "layers": [
+                {
+                    "name": layer.name,
+                    "hidden_sqnr_db": layer.hidden_sqnr_db,
+                    "max_abs_error": layer.max_abs_error,
+                    "cell_saturations": layer.cell_saturations,
+                    "values": layer.values,
+                }
+                for layer in self.layers
+            ],
+            "argmax_agreement": self.agreement,
+            "metric": self.metric,
+            "saturations": {
+                "input": self.input_saturations,
+                "inputs": self.inputs,
+                "dense": self.dense_saturations,
+            },
+        }
+
+
+def measure_accuracy(network: Network, q: QuantizedNetwork, data: Dataset) -> Accuracy:
+    """Compare `q` with `network` on the data, in chunks that bound the memory.
+
+    Raises ModelError for labels or targets that do not fit the outputs.
+    """
+    emulator = Emulator(q)
+    output = _Error()
+    hidden = {layer.name: _Error() for layer in q.lstms}
+    saturated_inputs = 0
+    floats: list[FloatArray] = []
+    quantized: list[FloatArray] = []
+    width = sum(layer.width for layer in q.layers) + q.inputs
+    length = max(1, _CHUNK_VALUES // (data.x.shape[1] * width))
+    for first in range(0, len(data.x), length):
+        x = np.asarray(data.x[first : first + length], np.float64)
+        raw = q.x.to_raw(x)
+        saturated_inputs += _count_clipped(q, x)
+        emulator.reset(len(x))
+        trace = emulator.trace(raw)
+        expected = reference.run(network, x)
+        for layer in q.lstms:
+            hidden[layer.name].add(expected.layers[layer.name], layer.h.to_real(trace[layer.name]))
+        y = q.y.to_real(trace[q.layers[-1].name])
+        y = y if q.outputs == "sequence" else y[:, -1]
+        if network.activation != "argmax":
+            output.add(expected.y, y)
+        floats.append(expected.y)
+        quantized.append(y)
+    y_float, y_quantized = np.concatenate(floats), np.concatenate(quantized)
+    counts = emulator.saturations
+    values = data.x.shape[0] * data.x.shape[1]
+    return Accuracy(
+        precision=q.precision,
+        sequences=data.x.shape[0],
+        steps=data.x.shape[1],
+        sqnr_db=output.sqnr_db,
+        max_abs_error=output.worst,
+        layers=tuple(
+            LayerAccuracy(
+                layer.name,
+                hidden[layer.name].sqnr_db,
+                hidden[layer.name].worst,
+                counts[layer.name],
+                values * layer.units,
+            )
+            for layer in q.layers
+            if isinstance(layer, QuantizedLstm)
+        ),
+        agreement=_agreement(network, y_float, y_quantized),
+        input_saturations=saturated_inputs,
+        inputs=int(data.x.size),
+        dense_saturations={
+            layer.name: counts[layer.name]
+            for layer in q.layers
+            if isinstance(layer, QuantizedDense) and layer.activation in ("linear", "relu")
+        },
+        metric=_metric(network, data, y_float, y_quantized),
+    )
+
+
+def _count_clipped(q: QuantizedNetwork, x: FloatArray) -> int:
+    rounded = np.floor(x * 2.0**q.x.frac + 0.5)
+    return int(np.count_nonzero((rounded < q.x.lo) | (rounded > q.x.hi)))
+
+
+def _classes(network: Network, y: FloatArray) -> IntArray:
+    return np.asarray(y[..., 0] if network.activation == "argmax" else y.argmax(-1), np.int64)
+
+
+def _agreement(network: Network, y: FloatArray, yq: FloatArray) -> float | None:
+    if network.width == 1 and network.activation != "argmax":
+        return None
+    return float(np.mean(_classes(network, y) == _classes(network, yq)))
+
+
+def _metric(
+    network: Network, data: Dataset, y: FloatArray, yq: FloatArray
+) -> dict[str, Any]:
+    if data.label is not None:
+        if network.width == 1 and network.activation not in HEADS:
+            raise ModelError("the data holds class labels, but the network has one output; "
+                             "expected `target` values")
+        label = _fitting("label", data.label, y.shape[:-1])
+        return {
+            "name": "accuracy",
+            "float": float(np.mean(_classes(network, y) == label)),
+            "quantized": float(np.mean(_classes(network, yq) == label)),
+        }
+    if data.target is not None:
+        target = _fitting("target", data.target, y.shape).astype(np.float64)
+        return {
+            "name": "rmse",
+            "float": float(np.sqrt(np.mean((y - target) ** 2))),
+            "quantized": float(np.sqrt(np.mean((yq - target) ** 2))),
+        }
+    return {}
+
+
+def _fitting(name: str, known: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    if known.shape != shape and known.shape != shape[:-1]:
+        raise ModelError(f"{name} is {known.shape}; expected {shape}, as the outputs are")
+    if known.dtype.kind not in "fiub":
+        raise ModelError(f"{name} holds {known.dtype}; expected numbers")
+    return known.reshape(shape)
