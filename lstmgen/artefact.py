@@ -6,6 +6,7 @@ and place in the chain, then every precondition of the arithmetic by `bounds.che
 
 import json
 import os
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from .bounds import check
 from .errors import LstmgenError, ModelError
 from .network import ACTIVATIONS, HEADS, MAX_LAYERS
-from .npz import Array, npz_bytes, write_npz
+from .npz import Array, npz_bytes, read_npz, write_npz
 from .qformat import IntArray, QFormat
 from .quantized import (
     NUMERICS_VERSION,
@@ -66,6 +67,20 @@ def to_arrays(q: QuantizedNetwork) -> dict[str, Array]:
             if array.ndim:
                 arrays[f"{layer.name}.{name}"] = _smallest(array)
     return arrays
+
+
+def is_artefact(path: str | os.PathLike[str]) -> bool:
+    """Return whether the file is an .npz with a description; the rest is not looked at."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return f"{KEY}.npy" in archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return False
+
+
+def load(path: str | os.PathLike[str]) -> QuantizedNetwork:
+    """Return the network of an artefact file; raises ModelError as `from_arrays` does."""
+    return from_arrays(read_npz(path), str(path))
 
 
 def from_arrays(arrays: Mapping[str, Array], source: str) -> QuantizedNetwork:

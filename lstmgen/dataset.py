@@ -51,7 +51,9 @@ def load_dataset(
         if key is None:
             found = ", ".join(arrays) or "nothing"
             raise ModelError(f"{file} holds {found}; expected the inputs as {' or '.join(keys)}")
-        data = Dataset(arrays[key], arrays.get("label"), arrays.get("target"))
+        # Labels and targets belong to the inputs called x.
+        answers = (arrays.get("label"), arrays.get("target")) if key == "x" else ()
+        data = Dataset(arrays[key], *answers)
     check_inputs(data.x, inputs, str(file))
     _check_answers(data, str(file))
     return data

@@ -186,8 +186,10 @@ def _metric(
 ) -> dict[str, Any]:
     if data.label is not None:
         if network.width == 1 and network.activation not in HEADS:
-            raise ModelError("the data holds class labels, but the network has one output; "
-                             "expected `target` values")
+            raise ModelError(
+                "the data holds class labels, but the network has one output; "
+                "expected `target` values"
+            )
         label = _fitting("label", data.label, y.shape[:-1])
         return {
             "name": "accuracy",
@@ -205,7 +207,8 @@ def _metric(
 
 
 def _fitting(name: str, known: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    if known.shape != shape and known.shape != shape[:-1]:
+    # Targets of one value may lack the last axis.
+    if known.shape not in (shape, shape[:-1]) or known.size != np.prod(shape):
         raise ModelError(f"{name} is {known.shape}; expected {shape}, as the outputs are")
     if known.dtype.kind not in "fiub":
         raise ModelError(f"{name} holds {known.dtype}; expected numbers")

@@ -29,7 +29,7 @@ class SelfTest:
     crc: int
 
 
-def self_test(q: QuantizedNetwork) -> SelfTest:
+def make_selftest(q: QuantizedNetwork) -> SelfTest:
     """Return the self-test of `q`, computed by the emulator.
 
     The CRC-32 (IEEE 802.3) runs over the int32 values, least significant byte first, of every

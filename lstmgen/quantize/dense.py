@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..bounds import INT32_MAX, argument_limit, row_bounds
+from ..bounds import INT32_MAX, row_bounds
 from ..errors import ModelError
 from ..network import Dense
 from ..qformat import FloatArray, IntArray, QFormat, max_frac
@@ -45,13 +45,12 @@ def quantize_dense(layer: Dense, place: DensePlace, tables: Tables) -> Quantized
         frac = np.minimum(frac, fixed + _MAX_RIGHT_SHIFT)
     while True:
         argument_frac = frac if fixed is None else np.full_like(frac, fixed)
+        _refuse_huge(layer, frac if fixed is None else frac - argument_frac)
         quantized = _round(layer, place, w, b, frac, argument_frac)
-        bounds = row_bounds(quantized, place.magnitude, argument_limit(quantized))
-        beyond = bounds.bound > INT32_MAX
+        beyond = row_bounds(quantized, place.magnitude).bound > INT32_MAX
         if not beyond.any():
             return quantized
         frac = frac - (beyond.any() if fixed is None else beyond)
-        _refuse_huge(layer, frac if fixed is None else frac - argument_frac)
 
 
 def _argument_frac(layer: Dense, place: DensePlace, tables: Tables) -> int | None:

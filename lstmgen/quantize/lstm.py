@@ -38,13 +38,12 @@ def quantize_lstm(
     h = QFormat(mode.hidden, mode.hidden - 1)
     x_shift, frac = _best_alignment(layer, mode, x, h, argument_frac, squares)
     while True:
+        _refuse_huge(layer, frac - argument_frac)
         quantized = _round(layer, mode, x, h, x_shift, frac, argument_frac)
-        bounds = row_bounds(quantized, input_magnitude)
-        beyond = bounds.bound > INT32_MAX
+        beyond = row_bounds(quantized, input_magnitude).bound > INT32_MAX
         if not beyond.any():
             break
         frac = frac - beyond
-        _refuse_huge(layer, frac - argument_frac)
     return replace(
         quantized, h0=_initial_hidden(layer, h), c0=_initial_cell(layer, tables)
     )
@@ -69,7 +68,6 @@ def _best_alignment(
         if best is None or noise < best[0]:
             best = noise, x_shift, frac
     assert best is not None
-    _refuse_huge(layer, best[2] - argument_frac)
     return best[1], best[2]
 
 

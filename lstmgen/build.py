@@ -1,0 +1,140 @@
+"""The whole output for a model: C, report and artefact, with the self-test's CRC inside."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import __version__, artefact
+from .bounds import bound_table, check
+from .codegen import footprint, generate
+from .codegen.render import TargetFacts
+from .errors import ModelError
+from .quantized import NUMERICS_VERSION, QuantizedLayer, QuantizedLstm, QuantizedNetwork
+from .selftest import SelfTest, make_selftest
+
+REPORT = "{name}_report.json"
+ARTEFACT = "{name}_model.npz"
+
+
+def build(q: QuantizedNetwork, target: TargetFacts, *, name: str) -> dict[str, bytes]:
+    """Return the files of the generated folder, by name; equal arguments give equal bytes.
+
+    name: the prefix of everything in C, and of the files. Raises RangeError for integers
+    that are not proved, LstmgenError for a name that C does not accept.
+    """
+    check(q)
+    test = make_selftest(q)
+    sources = generate(q, name=name, target=target, selftest=test)
+    files = {file: text.encode() for file, text in sources.items()}
+    report = json.dumps(_describe(q, target, name, test), indent=1) + "\n"
+    files[REPORT.format(name=name)] = report.encode()
+    files[ARTEFACT.format(name=name)] = artefact.to_bytes(q)
+    return files
+
+
+@dataclass(frozen=True)
+class BuiltFor:
+    """The target of a generated folder, as far as its report tells: a TargetFacts."""
+
+    name: str
+    isa: str
+
+
+def read_folder(folder: Path) -> tuple[QuantizedNetwork, str, BuiltFor]:
+    """Return the network of a generated folder, its C name and what it was built for.
+
+    Raises ModelError if the folder is not a generated one.
+    """
+    reports = sorted(folder.glob(REPORT.format(name="*")))
+    if len(reports) != 1:
+        raise ModelError(
+            f"{folder} holds {len(reports)} files *_report.json; expected one, as "
+            "`lstmgen build` writes it"
+        )
+    try:
+        report = json.loads(reports[0].read_text(encoding="utf-8"))
+        name, target = str(report["name"]), BuiltFor(str(report["target"]), str(report["isa"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise ModelError(f"{reports[0]} is not a report of lstmgen; build the model anew") from None
+    file = folder / ARTEFACT.format(name=name)
+    if Path(file.name).name != file.name or file.parent != folder:
+        raise ModelError(f"{reports[0]}: name {name!r} is no file name; build the model anew")
+    return artefact.load(file), name, target
+
+
+def drift(folder: Path) -> list[str]:
+    """Return a line for each file of a generated folder that a build today would change."""
+    q, name, target = read_folder(folder)
+    problems = []
+    for file, data in build(q, target, name=name).items():
+        path = folder / file
+        if not path.is_file():
+            problems.append(f"{path} is missing")
+        elif path.read_bytes() != data:
+            problems.append(f"{path} differs{_first_difference(path.read_bytes(), data)}")
+    return problems
+
+
+def _first_difference(found: bytes, expected: bytes) -> str:
+    try:
+        lines = zip(found.decode().splitlines(), expected.decode().splitlines(), strict=False)
+    except UnicodeDecodeError:
+        return ""
+    for number, (got, want) in enumerate(lines, 1):
+        if got != want:
+            return f" in line {number}: found {got.strip()[:60]!r}, expected {want.strip()[:60]!r}"
+    return " in its length"
+
+
+def _describe(
+    q: QuantizedNetwork, target: TargetFacts, name: str, test: SelfTest
+) -> dict[str, Any]:
+    sizes = footprint(q, name=name)
+    return {
+        "generator": "lstmgen",
+        "version": __version__,
+        "numerics": NUMERICS_VERSION,
+        "name": name,
+        "target": target.name,
+        "isa": target.isa,
+        "model": {"name": q.name, "sha256": q.digest(), "outputs": q.outputs},
+        "precision": q.precision,
+        "calibrated": q.calibrated,
+        "notes": list(q.notes),
+        "macs_per_step": q.macs_per_step,
+        "bytes": {
+            "weights": sizes.weights,
+            "tables": sizes.tables,
+            "state": sizes.state,
+        },
+        "self_test": {"steps": test.steps, "seed": test.seed, "crc32": f"{test.crc:08x}"},
+        "layers": [
+            _describe_layer(layer, bounds.bound.tolist(), bounds.clamped.tolist())
+            for layer, bounds in zip(q.layers, bound_table(q), strict=True)
+        ],
+    }
+
+
+def _describe_layer(
+    layer: QuantizedLayer, bound: list[int], clamped: list[bool]
+) -> dict[str, Any]:
+    """Return formats and the bound table: per row, the proof that int32 cannot overflow."""
+    rows = [
+        {"row": row, "frac": int(frac), "shift": int(shift), "bound": b, "clamped": c}
+        for row, (frac, shift, b, c) in enumerate(
+            zip(layer.frac, layer.shift, bound, clamped, strict=True)
+        )
+    ]
+    kind = "lstm" if isinstance(layer, QuantizedLstm) else layer.activation
+    description: dict[str, Any] = {
+        "name": layer.name,
+        "type": kind,
+        "inputs": layer.inputs,
+        "outputs": layer.width,
+        "x": str(layer.x),
+        "y": str(layer.y),
+    }
+    if isinstance(layer, QuantizedLstm):
+        description["x_shift"] = layer.x_shift
+    return description | {"bound_limit": (1 << 31) - 1, "bounds": rows}

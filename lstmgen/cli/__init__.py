@@ -1,0 +1,79 @@
+"""The command line: parses, calls, prints; decides nothing.
+
+Exit status 0: done; 1: a check failed; 2: bad usage or bad input. Data goes to stdout,
+messages to stderr, and a user's mistake never shows a traceback.
+"""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from .. import __version__
+from ..errors import LstmgenError
+
+# Commands are imported when they are called, so that --help answers at once.
+_COMMANDS = {
+    "inspect": "Show the network that a model file holds.",
+    "quantize": "Quantize a model and write the integer artefact.",
+    "build": "Write the C of a model.",
+    "emulate": "Run a model bit-exactly on arrays of inputs.",
+    "verify": "Prove the C equal to the emulator on real targets.",
+    "bench": "Count instructions, flash, RAM and stack on real targets.",
+    "report": "Measure the accuracy against the float model.",
+    "check": "Regenerate a folder and report what drifted.",
+    "targets": "List the targets and whether their tools are present.",
+}
+
+
+class _Commands(click.Group):
+    """A group whose commands live in modules of their own name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f".{cmd_name}", __name__)
+        command: click.Command = getattr(module, cmd_name)
+        command.help = _COMMANDS[cmd_name] + "\n\n" + (command.help or "")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LstmgenError as error:
+            for line in str(error).splitlines():
+                click.echo(f"lstmgen: {line}", err=True)
+            ctx.exit(2)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="lstmgen")
+@click.option("-q", "--quiet", is_flag=True, help="Print no messages but errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Print every note on what was read.")
+@click.pass_context
+def main(ctx: click.Context, quiet: bool, verbose: bool) -> None:
+    """Turn a trained LSTM network into quantized, bit-exact C for microcontrollers."""
+    ctx.obj = {"quiet": quiet, "verbose": verbose}
+
+
+def note(text: str) -> None:
+    """Print a message to stderr, unless --quiet."""
+    if not click.get_current_context().find_root().obj["quiet"]:
+        click.echo(text, err=True)
+
+
+def verbose() -> bool:
+    """Return whether --verbose was given."""
+    return bool(click.get_current_context().find_root().obj["verbose"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

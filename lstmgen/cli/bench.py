@@ -1,0 +1,56 @@
+"""`lstmgen bench`: what a model costs on real targets."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..bench import BenchResult
+from ..bench import bench as bench_on
+from ..target import load_target
+from . import note
+from .options import json_option, load_source, sweep, sweep_options, target_options
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@target_options
+@sweep_options
+@json_option
+def bench(
+    model: Path, targets: tuple[str, ...], optimize: str, as_json: bool, **options: Any
+) -> None:
+    """Instructions are executed ones, exact and repeatable: QEMU -icount, callgrind on the host.
+
+    On AVR they are cycles, by simavr. They are no cycles of a real core elsewhere.
+    """
+    results: list[BenchResult] = []
+    for variant in sweep(options):
+        q = load_source(model, variant).q
+        for name in targets or ("host",):
+            files = model if model.is_dir() else None
+            results.append(bench_on(q, load_target(name), source=files, optimize=optimize))
+    if as_json:
+        click.echo(json.dumps({"results": [result.to_json() for result in results]}, indent=1))
+        return
+    click.echo(
+        f"{'target':<12} {'precision':<9} {'a step':>10} {'per MAC':>8} {'code':>7} {'tables':>7} "
+        f"{'weights':>8} {'state':>6} {'stack':>6}"
+    )
+    for result in results:
+        click.echo(_row(result))
+        for line in result.notes:
+            note(f"- {result.target}: {line}")
+    note("a step: executed instructions (avr: cycles); the rest: bytes")
+
+
+def _row(result: BenchResult) -> str:
+    count = result.instructions_per_step
+    per_mac = "-" if count is None else f"{count / result.macs_per_step:.2f}"
+    stack = "-" if result.stack_bytes is None else str(result.stack_bytes)
+    return (
+        f"{result.target:<12} {result.precision:<9} {'-' if count is None else count:>10} "
+        f"{per_mac:>8} {result.code_bytes:>7} {result.table_bytes:>7} "
+        f"{result.weights_bytes:>8} {result.state_bytes:>6} {stack:>6}"
+    )

@@ -1,0 +1,56 @@
+"""`lstmgen build`: the C of a model."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..build import build as build_files
+from ..codegen import footprint
+from ..dataset import Dataset, load_calibration
+from ..folder import write_folder
+from ..report import measure_accuracy
+from ..target import load_target
+from . import note, verbose
+from .options import Source, c_name, load_source, output_option, quantize_options
+
+_ACCURACY_SEQUENCES = 64
+"""Calibration sequences on which the accuracy is measured: enough for a first figure."""
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--target", default="host", show_default=True, help="Name, or path of a TOML file.")
+@quantize_options
+@output_option("Folder to write.  [default: <name>_<target>]")
+@click.option("--name", help="Prefix of everything in C.  [default: the network's name]")
+@click.option("--force", is_flag=True, help="Write into a folder that is not ours.")
+def build(
+    model: Path, target: str, output: Path | None, name: str | None, force: bool, **options: Any
+) -> None:
+    """MODEL is a model file or an artefact of `lstmgen quantize`."""
+    chosen = load_target(target)
+    source = load_source(model, options)
+    prefix = c_name(source, name)
+    folder = output or Path(f"{prefix}_{chosen.name}")
+    write_folder(build_files(source.q, chosen, name=prefix), folder, force)
+    for line in source.q.notes if verbose() else source.q.notes[-1:]:
+        note(f"- {line}")
+    sizes = footprint(source.q, name=prefix)
+    click.echo(f"{folder}: {source.q.precision} for {chosen.name}")
+    click.echo(f"  weights   {sizes.weights:>8} bytes of flash")
+    click.echo(f"  tables    {sizes.tables:>8} bytes of flash")
+    click.echo(f"  state     {sizes.state:>8} bytes of RAM an instance")
+    click.echo(f"  work      {source.q.macs_per_step:>8} multiply-accumulates a step")
+    click.echo(f"  accuracy  {_accuracy(source, options)}")
+    click.echo(f"  next      lstmgen verify {folder} --target {target}; lstmgen bench ...")
+
+
+def _accuracy(source: Source, options: dict[str, Any]) -> str:
+    calibration = options.get("calibration")
+    if source.network is None or calibration is None:
+        return "not measured: needs --calibration data (or `lstmgen report`)"
+    x = load_calibration(calibration, source.q.inputs)[:_ACCURACY_SEQUENCES]
+    accuracy = measure_accuracy(source.network, source.q, Dataset(x))
+    shown = "exact" if accuracy.sqnr_db is None else f"{accuracy.sqnr_db:.1f} dB"
+    return f"{shown} output SQNR, max error {accuracy.max_abs_error:.2g}, on calibration data"

@@ -1,0 +1,63 @@
+"""`lstmgen emulate`: bit-exact inference on arrays."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from ..dataset import load_dataset
+from ..emulate import emulate as emulate_chunks
+from ..emulate import output_shape
+from ..errors import OutputError
+from ..quantized import QuantizedNetwork
+from . import note
+from .options import load_source, output_option, quantize_options, refuse_overwriting
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--input", "source", type=click.Path(path_type=Path), required=True, metavar="FILE",
+    help="Inputs (B, T, n): a .npy of any size, or an .npz with x.",
+)
+@output_option("File to write, a .npy.", required=True)
+@click.option("--raw", is_flag=True, help="Write the integers instead of real values.")
+@click.option("--force", is_flag=True, help="Overwrite the output file.")
+@quantize_options
+def emulate(
+    model: Path, source: Path, output: Path, raw: bool, force: bool, **options: Any
+) -> None:
+    """The outputs are (B, width), or (B, T, width) for a network that outputs the sequence."""
+    if not force:
+        refuse_overwriting(output)
+    q = load_source(model, options).q
+    x = load_dataset(source, q.inputs).x
+    part = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        _write(q, x, part, raw)
+        part.replace(output)
+    except OSError as error:
+        raise OutputError(f"{output} cannot be written: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    note(f"{output}: {output_shape(q, x)} {'raw ' + str(q.y) if raw else 'real values'}")
+
+
+def _write(q: QuantizedNetwork, x: np.ndarray[Any, Any], file: Path, raw: bool) -> None:
+    # Real values are exact in float64: 32 bits times a power of two.
+    kind = np.dtype(f"<i{q.y.storage_bits // 8}") if raw else np.dtype("<f8")
+    shape = output_shape(q, x)
+    out = np.lib.format.open_memmap(file, "w+", kind, shape)
+    hidden = click.get_current_context().find_root().obj["quiet"]
+    with click.progressbar(
+        length=x.shape[0] * x.shape[1], label="time steps", file=click.get_text_stream("stderr"),
+        hidden=hidden,
+    ) as bar:
+        for chunk in emulate_chunks(q, x):
+            if chunk.y is not None:
+                where = (chunk.rows, chunk.steps) if q.outputs == "sequence" else chunk.rows
+                out[where] = chunk.y if raw else q.y.to_real(chunk.y)
+            bar.update(chunk.done)
+    out.flush()

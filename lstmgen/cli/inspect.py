@@ -1,0 +1,98 @@
+"""`lstmgen inspect`: the network that a model file holds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import artefact
+from ..network import Dense, Layer, Network
+from ..quantized import QuantizedNetwork
+from .options import json_option, model_options, read_network
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@model_options
+@json_option
+def inspect(model: Path, as_json: bool, **options: Any) -> None:
+    """Print layers, shapes and gate order, and everything assumed with the flag that sets it."""
+    if artefact.is_artefact(model):
+        q = artefact.load(model)
+        click.echo(json.dumps(_describe_quantized(q), indent=1) if as_json else _table(q))
+        return
+    network = read_network(model, options)
+    if as_json:
+        click.echo(json.dumps(_describe(network), indent=1))
+        return
+    click.echo(f"{network.name}: {network.inputs} inputs, {network.width} outputs")
+    for layer in network.layers:
+        click.echo(f"  {layer.name:<12} {_shape(layer)}")
+    click.echo(f"  {network.macs_per_step} multiply-accumulates a step")
+    for line in network.notes:
+        click.echo(f"- {line}")
+
+
+def _shape(layer: Layer) -> str:
+    if isinstance(layer, Dense):
+        return f"dense {layer.inputs} -> {layer.W.shape[0]}, {layer.activation}"
+    initial = [key for key in ("h0", "c0") if getattr(layer, key) is not None]
+    given = f", initial {' and '.join(initial)}" if initial else ""
+    return f"LSTM {layer.inputs} -> {layer.units}{given}"
+
+
+def _describe(network: Network) -> dict[str, Any]:
+    return {
+        "name": network.name,
+        "inputs": network.inputs,
+        "width": network.width,
+        "outputs": network.outputs,
+        "input_range": network.input_range,
+        "macs_per_step": network.macs_per_step,
+        "layers": [
+            {
+                "name": layer.name,
+                "type": "dense" if isinstance(layer, Dense) else "lstm",
+                "inputs": layer.inputs,
+                "outputs": layer.width,
+                "activation": layer.activation if isinstance(layer, Dense) else None,
+            }
+            for layer in network.layers
+        ],
+        "notes": list(network.notes),
+    }
+
+
+def _describe_quantized(q: QuantizedNetwork) -> dict[str, Any]:
+    return {
+        "name": q.name,
+        "precision": q.precision,
+        "sha256": q.digest(),
+        "inputs": q.inputs,
+        "width": q.width,
+        "outputs": q.outputs,
+        "macs_per_step": q.macs_per_step,
+        "layers": [
+            {
+                "name": layer.name,
+                "type": layer.activation if hasattr(layer, "activation") else "lstm",
+                "inputs": layer.inputs,
+                "outputs": layer.width,
+                "x": str(layer.x),
+                "y": str(layer.y),
+            }
+            for layer in q.layers
+        ],
+        "notes": list(q.notes),
+    }
+
+
+def _table(q: QuantizedNetwork) -> str:
+    lines = [f"{q.name}: quantized to {q.precision}, {q.inputs} inputs, {q.width} outputs"]
+    for entry in _describe_quantized(q)["layers"]:
+        lines.append(
+            f"  {entry['name']:<12} {entry['type']} {entry['inputs']} ({entry['x']}) -> "
+            f"{entry['outputs']} ({entry['y']})"
+        )
+    return "\n".join([*lines, *(f"- {line}" for line in q.notes)])

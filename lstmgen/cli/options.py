@@ -1,0 +1,211 @@
+"""Options that several commands share, and what they stand for."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import click
+
+from .. import artefact
+from ..build import read_folder
+from ..dataset import load_calibration
+from ..errors import ModelError, OutputError
+from ..network import Activation, Network, Outputs
+from ..quantize import quantize
+from ..quantized import PRECISIONS, Precision, QuantizedNetwork
+from ..readers import CONVENTIONS, ReadOptions, read_model
+from ..readers.options import DENSE_ACTIVATIONS, HEADS, Head
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+DEFAULT_PRECISION: Precision = "w8a16"
+
+
+class _Pair(click.ParamType):
+    """Two values in one word, such as LO:HI or NAME=VALUE."""
+
+    def __init__(self, name: str, separator: str) -> None:
+        self.name, self.separator = name, separator
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return cast(tuple[str, str], value)
+        left, found, right = value.partition(self.separator)
+        if not (left and found and right):
+            self.fail(f"{value!r} is not of the form {self.name}", param, ctx)
+        return left, right
+
+
+class _Range(_Pair):
+    """An interval LO:HI of real numbers."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        lo, hi = super().convert(value, param, ctx)
+        try:
+            return float(lo), float(hi)
+        except ValueError:
+            self.fail(f"{value!r} is not of the form {self.name}, two numbers", param, ctx)
+
+
+def model_options(command: Command) -> Command:
+    """Add what a model file may leave open, and how it is to be quantized."""
+    for option in reversed((
+        click.option(
+            "--head", type=click.Choice(HEADS), help="Activation of the last dense layer."
+        ),
+        click.option(
+            "--activation", "activations", multiple=True, type=_Pair("NAME=ACTIVATION", "="),
+            help=f"Activation of a dense layer: {', '.join(DENSE_ACTIVATIONS)}; repeatable.",
+        ),
+        click.option(
+            "--outputs", type=click.Choice(["last", "sequence"]),
+            help="Whether to hand on the last time step or all of them.",
+        ),
+        click.option("--input-range", type=_Range("LO:HI", ":"), help="Range of the inputs."),
+        click.option(
+            "--convention", type=click.Choice(list(CONVENTIONS)),
+            help="How to read a file that fits more than one convention.",
+        ),
+    )):
+        command = option(command)
+    return command
+
+
+def quantize_options(command: Command) -> Command:
+    """Add the options of `model_options` and those of quantization."""
+    return _quantize_options(command, several=False)
+
+
+def sweep_options(command: Command) -> Command:
+    """Add the same options, --precision repeatable: see `sweep`."""
+    return _quantize_options(command, several=True)
+
+
+def target_options(command: Command) -> Command:
+    """Add the targets to compile for and how to compile."""
+    command = click.option(
+        "--optimize", type=click.Choice(["-O0", "-O1", "-O2", "-O3", "-Os"]), default="-O2",
+        show_default=True, help="For the compiler.",
+    )(command)
+    return click.option(
+        "--target", "targets", multiple=True, metavar="TARGET",
+        help="Name, or path of a TOML file; repeatable.",
+    )(command)
+
+
+def sweep(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the values of `sweep_options` for each precision as those of `quantize_options`."""
+    for precision in options["precision"] or (None,):
+        yield {**options, "precision": precision}
+
+
+def _quantize_options(command: Command, several: bool) -> Command:
+    for option in reversed((
+        click.option(
+            "--precision", type=click.Choice(PRECISIONS), multiple=several,
+            help=f"Widths of weights and activations.  [default: {DEFAULT_PRECISION}]",
+        ),
+        click.option(
+            "--calibration", type=click.Path(path_type=Path), metavar="FILE",
+            help="Typical inputs: .npy (B, T, n), or .npz with x_calib or x.",
+        ),
+        click.option(
+            "--table-bits", type=click.IntRange(6, 11),
+            help="2^N words per activation table instead of the precision's own.",
+        ),
+    )):
+        command = option(command)
+    return model_options(command)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def output_option(what: str, required: bool = False) -> Callable[[Command], Command]:
+    """Return the option -o/--output for `what`."""
+    return click.option(
+        "-o", "--output", type=click.Path(path_type=Path), required=required, help=what
+    )
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a command was given: a quantized network, and its float origin where known.
+
+    stem: a name for output made from the file's. name: the C name of a generated folder.
+    """
+
+    q: QuantizedNetwork
+    network: Network | None
+    stem: str
+    name: str | None = None
+
+
+def read_network(model: Path, options: dict[str, Any]) -> Network:
+    """Read a float model by the values of `model_options`."""
+    return read_model(
+        model,
+        ReadOptions(
+            head=cast("Head | None", options.get("head")),
+            activations=cast(dict[str, Activation], dict(options.get("activations") or ())),
+            outputs=cast("Outputs | None", options.get("outputs")),
+            input_range=options.get("input_range"),
+            convention=options.get("convention"),
+        ),
+    )
+
+
+def load_source(model: Path, options: dict[str, Any]) -> Source:
+    """Return the quantized network of a model file, an artefact or a generated folder.
+
+    A model file is quantized by the values of `quantize_options`; for the others, which
+    are quantized, such options are a ModelError.
+    """
+    if model.is_dir():
+        _refuse_options(model, options)
+        q, name, _ = read_folder(model)
+        return Source(q, None, name, name)
+    if artefact.is_artefact(model):
+        _refuse_options(model, options)
+        return Source(artefact.load(model), None, _stem(model))
+    network = read_network(model, options)
+    calibration = options.get("calibration")
+    q = quantize(
+        network,
+        options.get("precision") or DEFAULT_PRECISION,
+        None if calibration is None else load_calibration(calibration, network.inputs),
+        options.get("table_bits"),
+    )
+    return Source(q, network, _stem(model))
+
+
+def c_name(source: Source, name: str | None) -> str:
+    """Return the user's C name, or one made of the network's or the file's name."""
+    if name is not None:
+        return name
+    known = source.q.name if source.q.name != "model" else source.stem
+    made = re.sub(r"\W+", "_", known, flags=re.ASCII).strip("_").lower()
+    return made if made and not made[0].isdigit() else f"lstm_{made}".rstrip("_")
+
+
+def _stem(model: Path) -> str:
+    return model.name.split(".")[0] or "model"
+
+
+def _refuse_options(model: Path, options: dict[str, Any]) -> None:
+    given = sorted(f"--{key.replace('_', '-')}" for key, value in options.items() if value)
+    if given:
+        raise ModelError(
+            f"{model} is quantized already: {', '.join(given)} cannot change it; "
+            "give the float model instead"
+        )
+
+
+def refuse_overwriting(
+    file: Path, ours: Callable[[Path], bool] = lambda file: False
+) -> None:
+    """Raise OutputError if `file` exists and is not one of ours; --force gets past it."""
+    if file.exists() and not ours(file):
+        raise OutputError(f"{file} exists; choose another --output, or --force to overwrite it")

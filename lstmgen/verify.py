@@ -1,0 +1,321 @@
+"""Prove that the generated C computes what the emulator computes, on the target itself.
+
+The C is compiled with the target's compiler, run on the target or its emulator, and every
+output and the whole state after every step is compared with the Python emulator's.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from .errors import ModelError, OutputError, ToolError
+from .qformat import IntArray
+from .quantized import QuantizedNetwork
+from .target import Target
+from .toolchain.build import Image, Sources, build_image, prefix_of, write_commands
+from .toolchain.execute import RUN_TIMEOUT, run_command, run_image
+from .toolchain.tools import shell_line
+from .trace import (
+    Difference,
+    Operation,
+    Record,
+    Trace,
+    command,
+    commands_of,
+    first_difference,
+    rank,
+    records_of,
+)
+
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
+"""Flags for `verify` on the host that make undefined behaviour end the program."""
+
+PIECE = 16
+"""The longest piece of a sequence that `run` is given."""
+
+_RAM_SHARE = 8
+"""The inputs and the outputs of a piece take at most this part of the RAM, each."""
+
+_SMALL_RAM = 8192
+"""The RAM of a target that does not say, and reads its input from its own memory."""
+
+
+@dataclass(frozen=True)
+class VerifyResult:
+    """What a verification found.
+
+    steps: time steps of all sequences; values: numbers compared; selftest: what the C's own
+    self-test returned, 0 if right; damaged: bytes written outside of state and outputs.
+    folder: where everything lies, if it was kept.
+    """
+
+    target: str
+    precision: str
+    steps: int
+    values: int
+    equal: bool
+    first_difference: Difference | None
+    selftest: int
+    damaged: int
+    folder: Path | None
+
+    @property
+    def message(self) -> str:
+        """One line that says what is equal, or what differs first and where to look."""
+        where = f"; see {self.folder}" if self.folder else ""
+        if self.first_difference is not None:
+            return f"{self.target}: {self.first_difference}{where}"
+        if self.damaged:
+            return (
+                f"{self.target}: the C wrote {self.damaged} bytes outside of its state "
+                f"and outputs{where}"
+            )
+        if self.selftest:
+            return f"{self.target}: the self-test returned {self.selftest}; expected 0{where}"
+        return f"{self.target}: {self.values} values of {self.steps} steps are equal"
+
+    def to_json(self) -> dict[str, object]:
+        """Return the stable part for `--json`."""
+        keys = ("target", "precision", "steps", "values", "equal")
+        return {key: getattr(self, key) for key in keys}
+
+
+def default_inputs(q: QuantizedNetwork, rng: np.random.Generator, *, steps: int = 24) -> IntArray:
+    """Return (6, steps, n) raw inputs: random over the whole range, all lowest, all highest,
+    lowest and highest by turns, zeros, and small noise."""
+    lo, hi, shape = q.x.lo, q.x.hi, (steps, q.inputs)
+    turns = np.indices(shape).sum(axis=0) % 2
+    return np.stack(
+        [
+            rng.integers(lo, hi, shape, endpoint=True),
+            np.full(shape, lo),
+            np.full(shape, hi),
+            np.where(turns == 0, lo, hi),
+            np.zeros(shape, np.int64),
+            rng.integers(-2, 2, shape, endpoint=True),
+        ]
+    ).astype(np.int64)
+
+
+def verify(
+    q: QuantizedNetwork,
+    source: Path | Sources | None,
+    target: Target,
+    x: IntArray,
+    *,
+    optimize: str = "-O2",
+    flags: Sequence[str] = (),
+    instances: int = 3,
+    keep: Path | None = None,
+    timeout: float = RUN_TIMEOUT,
+) -> VerifyResult:
+    """Compare the C with the emulator on raw inputs `x` (B, T, n), on the target.
+
+    source: an emitted folder, its files, or None to generate them now. Sequences run in
+    groups of `instances`, interleaved step by step; then in pieces through `run`.
+    optimize, flags: for the compiler (flags for the linker too, SANITIZERS for one).
+    keep: an empty or new folder for all that is made; without it a temporary one is used,
+    which stays only where the C differs or fails, and is named then.
+    Raises ToolError where a tool is missing or fails, ModelError for inputs that do not fit.
+    """
+    _check_inputs(q, x)
+    files = model_files(q, source, target)
+    trace = emulate_trace(q, x)
+    return verify_trace(
+        trace,
+        files,
+        target,
+        precision=q.precision,
+        optimize=optimize,
+        flags=flags,
+        instances=instances,
+        keep=keep,
+        timeout=timeout,
+    )
+
+
+def model_files(q: QuantizedNetwork, source: Path | Sources | None, target: Target) -> Sources:
+    """Return the C of `q` with the header that the harness needs."""
+    from .codegen import generate, port_header
+    from .selftest import make_selftest
+
+    if source is None:
+        source = generate(q, name="model", target=target, selftest=make_selftest(q))
+    elif isinstance(source, Path):
+        source = _read_folder(source)
+    return {**source, "model_port.h": port_header(q, name=prefix_of(source))}
+
+
+def _read_folder(folder: Path) -> Sources:
+    if not folder.is_dir():
+        raise ToolError(f"{folder}: no such folder; give one that `lstmgen build` wrote")
+    return {
+        path.name: path.read_text(encoding="utf-8")
+        for path in sorted(folder.iterdir())
+        if path.suffix in (".c", ".h", ".S")
+    }
+
+
+def emulate_trace(q: QuantizedNetwork, x: IntArray) -> Trace:
+    """Return all that the emulator computes on `x` (B, T, n), state and outputs by step."""
+    from .emulator import Emulator
+
+    emulator = Emulator(q)
+    emulator.reset(batch=len(x))
+    states, y = [emulator.state], []
+    for t in range(x.shape[1]):
+        y.append(emulator.step(x[:, t]))
+        states.append(emulator.state)
+    return Trace(
+        x=x,
+        input_bytes=q.x.storage_bits // 8,
+        output_bytes=q.y.storage_bits // 8,
+        sequence=q.outputs == "sequence",
+        layers=tuple(layer.name for layer in q.lstms),
+        h=tuple(np.stack([s[i].h for s in states], axis=1) for i in range(len(q.lstms))),
+        c=tuple(np.stack([s[i].c for s in states], axis=1) for i in range(len(q.lstms))),
+        output=q.layers[-1].name,
+        y=np.stack(y, axis=1),
+    )
+
+
+def verify_trace(
+    trace: Trace,
+    files: Sources,
+    target: Target,
+    *,
+    precision: str,
+    optimize: str = "-O2",
+    flags: Sequence[str] = (),
+    instances: int = 3,
+    keep: Path | None = None,
+    timeout: float = RUN_TIMEOUT,
+) -> VerifyResult:
+    """Compare the C of `files`, `model_port.h` among them, with a recorded trace.
+
+    What `verify` does once the files are generated and the emulator has run.
+    """
+    runs = _runs(trace, instances, target)
+    ends = [command(Operation.END)] * (len(runs) - 1)
+    ends.append(command(Operation.SELFTEST) + command(Operation.END))
+    inputs = [commands_of(trace, run) + end for run, end in zip(runs, ends, strict=True)]
+    defines = {"HARNESS_INSTANCES": instances, "HARNESS_PIECE": _piece(trace, target)}
+    if target.run.input_bytes is not None:
+        defines["HARNESS_INPUT_BYTES"] = max(map(len, inputs))
+    with _work_folder(keep) as folder:
+        image = build_image(
+            files, "verify", target, folder, optimize=optimize, flags=flags, defines=defines
+        )
+        answers = _run_all(image, inputs, timeout)
+        result = _judge(trace, runs, answers, target.name, precision, folder)
+        if result.equal and keep is None:
+            shutil.rmtree(folder)
+            return replace(result, folder=None)
+        return result
+
+
+def _check_inputs(q: QuantizedNetwork, x: IntArray) -> None:
+    if x.ndim != 3 or x.shape[2] != q.inputs or 0 in x.shape:
+        raise ModelError(
+            f"inputs to verify have the shape {x.shape}; expected (sequences, steps, {q.inputs})"
+        )
+    if x.min() < q.x.lo or x.max() > q.x.hi:
+        raise ModelError(
+            f"inputs to verify lie in {x.min()}..{x.max()}; expected raw integers in "
+            f"{q.x.lo}..{q.x.hi}"
+        )
+
+
+def _piece(trace: Trace, target: Target) -> int:
+    """Return the longest piece for which inputs and outputs fit a share of the RAM."""
+    ram = target.compile.memory.get("ram")
+    if ram is None and target.run.input_bytes is None:
+        return PIECE
+    share = (ram.length if ram else _SMALL_RAM) // _RAM_SHARE
+    row = max(trace.x.shape[2] * trace.input_bytes, trace.y.shape[2] * trace.output_bytes)
+    return max(1, min(PIECE, share // row))
+
+
+def _runs(trace: Trace, instances: int, target: Target) -> list[list[Record]]:
+    """Return the commands of each run of the image: all in one where input is not scarce."""
+    blocks = records_of(trace, instances, _piece(trace, target))
+    limit = target.run.input_bytes
+    runs: list[list[Record]] = [[]]
+    filled = 0
+    for block in blocks:
+        size = len(commands_of(trace, block))
+        if limit is not None and runs[-1] and filled + size > limit:
+            runs.append([])
+            filled = 0
+        runs[-1] += block
+        filled += size
+    return runs
+
+
+def _run_all(image: Image, inputs: Sequence[bytes], timeout: float) -> list[IntArray]:
+    """Run the image on each input, in a folder of its own, and return the words it wrote."""
+    lines = list(image.commands)
+    answers = []
+    for number, data in enumerate(inputs):
+        folder = image.folder / f"run{number}"
+        lines.append(f"(cd {folder.name} && {shell_line(run_command(image))})")
+        write_commands(image.folder, lines)
+        output = run_image(image, data, folder, timeout=timeout)
+        answers.append(np.frombuffer(output, "<i4").astype(np.int64))
+    return answers
+
+
+def _judge(
+    trace: Trace,
+    runs: Sequence[Sequence[Record]],
+    answers: Sequence[IntArray],
+    target: str,
+    precision: str,
+    folder: Path,
+) -> VerifyResult:
+    """Compare the answers of all runs; the last one's end with the self-test's."""
+    *answers, last = answers
+    selftest = int(last[-2])
+    answers = [*answers, np.delete(last, -2)]
+    found = [
+        first_difference(trace, run, words[:-1]) for run, words in zip(runs, answers, strict=True)
+    ]
+    differences = [difference for difference in found if difference is not None]
+    first = min(differences, key=lambda difference: rank(trace, difference), default=None)
+    damaged = sum(int(words[-1]) for words in answers)
+    return VerifyResult(
+        target=target,
+        precision=precision,
+        steps=trace.sequences * trace.steps,
+        values=sum(len(words) - 1 for words in answers),
+        equal=first is None and selftest == 0 and damaged == 0,
+        first_difference=first,
+        selftest=selftest,
+        damaged=damaged,
+        folder=folder,
+    )
+
+
+@contextmanager
+def _work_folder(keep: Path | None) -> Iterator[Path]:
+    """Yield the folder to work in. A temporary one goes if the compiler fails, and stays,
+    named in the error, if the image does: then it is what one wants to look at."""
+    if keep is not None:
+        if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
+            raise OutputError(f"{keep}: not an empty folder; name a new one to keep the work in")
+        keep.mkdir(parents=True, exist_ok=True)
+        yield keep
+        return
+    folder = Path(tempfile.mkdtemp(prefix="lstmgen-verify-"))
+    try:
+        yield folder
+    except BaseException as error:
+        if isinstance(error, ToolError) and any(folder.glob("run*")):
+            raise
+        shutil.rmtree(folder)
+        raise

@@ -1,0 +1,47 @@
+import pytest
+
+from lstmgen.errors import OutputError
+from lstmgen.folder import write_folder
+
+FILES = {"kws.c": b"/* lstmgen */", "kws_report.json": b'{"generator": "lstmgen"}'}
+
+
+def test_writes_and_rewrites_ours(tmp_path):
+    folder = tmp_path / "deep" / "out"
+    write_folder(FILES, folder)
+    (folder / "notes.txt").write_text("the user's own")
+    write_folder({**FILES, "kws.c": b"/* lstmgen 2 */"}, folder)
+    assert (folder / "kws.c").read_bytes() == b"/* lstmgen 2 */"
+    assert (folder / "notes.txt").exists()
+    assert [path.name for path in folder.parent.iterdir()] == ["out"]
+
+
+def test_refuses_what_is_not_ours(tmp_path):
+    (tmp_path / "main.c").write_text("int main;")
+    with pytest.raises(OutputError, match=r"not an earlier output .* \(it holds main.c\); .*--force"):
+        write_folder(FILES, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["main.c"]
+    write_folder(FILES, tmp_path, force=True)
+    assert (tmp_path / "kws.c").exists()
+
+
+def test_refuses_a_second_model_in_one_folder(tmp_path):
+    write_folder(FILES, tmp_path / "out")
+    with pytest.raises(OutputError, match="not an earlier output of this model"):
+        write_folder({"other_report.json": b"lstmgen"}, tmp_path / "out")
+
+
+def test_refuses_a_replaced_file(tmp_path):
+    write_folder(FILES, tmp_path / "out")
+    (tmp_path / "out" / "kws.c").write_text("mine")
+    with pytest.raises(OutputError, match=r"kws.c was not written by lstmgen; move it away"):
+        write_folder(FILES, tmp_path / "out")
+    assert (tmp_path / "out" / "kws.c").read_text() == "mine"
+
+
+def test_names_what_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="is a file; expected a folder"):
+        write_folder(FILES, tmp_path / "file")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_folder(FILES, tmp_path / "file" / "below")

@@ -1,0 +1,167 @@
+import numpy as np
+import pytest
+from builders import NETWORKS, PRECISIONS, calibration, dense, lstm, quantized
+
+from lstmgen import reference
+from lstmgen.bounds import INT32_MAX, bound_table, check, magnitude
+from lstmgen.emulator import Emulator
+from lstmgen.errors import ModelError, RangeError
+from lstmgen.network import Dense, Lstm, Network
+from lstmgen.qformat import QFormat
+from lstmgen.quantize import quantize
+from lstmgen.quantized import QuantizedDense, QuantizedLstm
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_formats_follow_the_contract(name, precision):
+    q = quantized(name, precision)
+    widths = {"q15": (32767, 32767), "w8a16": (32767, 127), "q7": (127, 127)}[precision]
+    for layer in q.layers:
+        assert layer.shift.max() <= (0 if precision == "q7" else 16) or isinstance(
+            layer, QuantizedDense
+        )
+        if isinstance(layer, QuantizedLstm):
+            assert np.abs(layer.wx).max() <= widths[0]
+            assert np.abs(layer.wh).max() <= widths[1]
+            # One product format: both parts of a row at F_r.
+            assert layer.h == (QFormat(8, 7) if precision == "q7" else QFormat(16, 15))
+            assert (layer.x_shift == 0) or precision == "q7"
+    check(q)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_bounds_hold_for_the_worst_input(name, precision):
+    """For each row, the input that makes its sum largest reaches the bound and not more."""
+    q = quantized(name, precision)
+    reach = -q.x.lo
+    for layer, bounds in zip(q.layers, bound_table(q), strict=True):
+        for row in range(len(layer.bias)):
+            if isinstance(layer, QuantizedLstm):
+                h = layer.h.hi if layer.h.bits == 16 else -layer.h.lo
+                parts = [(layer.wx[row], reach << layer.x_shift), (layer.wh[row], h)]
+            else:
+                parts = [(layer.w[row], reach)]
+            sums = sum(abs(int(v)) * peak for weights, peak in parts for v in weights)
+            assert bounds.bound[row] == sums + abs(int(layer.bias[row])) <= INT32_MAX
+        reach = magnitude(layer)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_no_trace_leaves_its_magnitude(precision, rng):
+    for name in NETWORKS:
+        q = quantized(name, precision)
+        emulator = Emulator(q)
+        emulator.reset(16)
+        trace = emulator.trace(rng.integers(q.x.lo, q.x.hi + 1, (16, 30, q.inputs)))
+        for layer in q.layers:
+            assert np.abs(trace[layer.name]).max() <= magnitude(layer)
+
+
+def test_a_row_beyond_int32_gives_up_bits():
+    wide = Network.of(lstm(400, 4, scale=0.9))
+    q = quantize(wide, "q15", np.ones((1, 1, 400)))
+    layer = q.lstms[0]
+    alone = 15 + 15 - np.ceil(np.log2(np.abs(wide.lstms[0].W).max(1)))
+    assert (layer.frac < alone).all()
+    assert bound_table(q)[0].bound.max() <= INT32_MAX
+
+
+@pytest.mark.parametrize(
+    ("precision", "floor"), [("q15", 55), ("w8a16", 28), ("q7", 20)]
+)
+def test_accuracy_floor(precision, floor):
+    """Plain rounding on random networks with well-behaved weights."""
+    for seed in range(4):
+        network = Network.of(
+            lstm(6, 24, seed=seed, scale=0.2, name="lstm0"),
+            lstm(24, 16, seed=seed, scale=0.2, name="lstm1"),
+            dense(16, 5),
+            outputs="sequence",
+        )
+        x = calibration(network, 16, 40)
+        q = quantize(network, precision, x)
+        emulator = Emulator(q)
+        emulator.reset(len(x))
+        y = q.y.to_real(emulator.run(q.x.to_raw(x)))
+        expected = reference.run(network, x).y
+        sqnr = 10 * np.log10(np.sum(expected**2) / np.sum((y - expected) ** 2))
+        assert sqnr > floor
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("units", [1, 2, 64, 512])
+def test_any_number_of_units(precision, units):
+    network = Network.of(lstm(3, units, scale=0.1), dense(units, 2))
+    q = quantize(network, precision)
+    y = Emulator(q).run(q.x.to_raw(np.zeros((1, 2, 3))))
+    assert y.shape == (1, 2)
+
+
+def test_notes_say_what_was_assumed():
+    network = Network.of(lstm(2, 2))
+    assert "inputs assumed within -4..4" in quantize(network).notes[-1]
+    ranged = Network.of(lstm(2, 2), input_range=(-1.0, 2.0))
+    assert "from the range -1..2" in quantize(ranged).notes[-1]
+    assert quantize(ranged, "q15").x == QFormat(16, 13)
+    x = np.full((1, 3, 2), 0.3)
+    assert "1 calibration sequences, largest |x| 0.3" in quantize(network, "q15", x).notes[-1]
+    assert "widened to the declared range of 2" in quantize(ranged, "q15", x).notes[-1]
+
+
+def test_uncalibrated_dense_results_never_saturate(rng):
+    network = Network.of(dense(4, 6, "relu", name="pre"), lstm(6, 3), input_range=(-2.0, 2.0))
+    q = quantize(network, "w8a16")
+    emulator = Emulator(q)
+    emulator.reset(64)
+    emulator.run(q.x.to_raw(rng.choice([-2.0, 2.0], (64, 10, 4))))
+    assert emulator.saturations["pre"] == 0
+
+
+def test_initial_state_is_rounded():
+    q = quantized("initial_state", "q15")
+    network = NETWORKS["initial_state"]()
+    layer = q.lstms[0]
+    assert np.abs(layer.h.to_real(layer.h0) - network.lstms[0].h0).max() <= 2.0**-16
+    assert np.abs(layer.c0 * 2.0**-21 - network.lstms[0].c0).max() <= 2.0**-21
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"precision": "q8"}, r"precision 'q8'; expected one of q7, w8a16, q15"),
+        ({"table_bits": 12}, r"table bits 12; expected 6 to 11"),
+        ({"calibration": np.zeros((2, 5, 3))}, r"calibration: the inputs are \(2, 5, 3\); "
+         r"expected \(sequences, steps, 2\), since the network takes 2 inputs"),
+        ({"calibration": np.zeros((5, 2))}, r"the inputs are \(5, 2\)"),
+        ({"calibration": np.full((1, 1, 2), np.nan)}, r"2 inputs are NaN or infinite"),
+        ({"calibration": np.array([[["a", "b"]]])}, r"of type <U1; expected numbers"),
+    ],
+)
+def test_bad_arguments(change, message):
+    with pytest.raises(ModelError, match=message):
+        quantize(Network.of(lstm(2, 2)), **{"precision": "q7", **change})
+
+
+def test_weights_beyond_any_format_are_refused():
+    layer = lstm(2, 2)
+    huge = Lstm("lstm0", layer.W * 1e12, layer.U, layer.b)
+    with pytest.raises(ModelError, match=r"lstm0: gate i of unit 0 has weights or a bias of"):
+        quantize(Network.of(huge))
+    with pytest.raises(ModelError, match=r"head: row 0 has weights or a bias of"):
+        quantize(Network.of(layer, Dense("head", np.full((1, 2), 1e16), np.zeros(1), "tanh")))
+
+
+def test_states_beyond_their_range_are_refused():
+    layer = lstm(2, 2)
+    with pytest.raises(ModelError, match=r"lstm0.h0 reaches 1.5; expected at most 1"):
+        quantize(Network.of(Lstm("lstm0", layer.W, layer.U, layer.b, np.array([1.5, 0]))))
+    with pytest.raises(ModelError, match=r"lstm0.c0 reaches 1025; expected less than 1024"):
+        c0 = np.array([0, 1025.0])
+        quantize(Network.of(Lstm("lstm0", layer.W, layer.U, layer.b, None, c0)), "q15")
+
+
+def test_softmax_over_too_many_classes_is_refused():
+    with pytest.raises(RangeError, match=r"softmax over 2048 classes; expected at most 2047"):
+        quantize(Network.of(lstm(1, 1), dense(1, 2048, "softmax")))
