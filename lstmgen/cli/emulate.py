@@ -1,6 +1,7 @@
 """`lstmgen emulate`: bit-exact inference on arrays."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,7 @@ def _write(q: QuantizedNetwork, x: np.ndarray[Any, Any], file: Path, raw: bool) 
     out = np.lib.format.open_memmap(file, "w+", kind, shape)
     hidden = click.get_current_context().find_root().obj["quiet"]
     with click.progressbar(
-        length=x.shape[0] * x.shape[1], label="time steps", file=click.get_text_stream("stderr"),
-        hidden=hidden,
+        length=x.shape[0] * x.shape[1], label="time steps", file=sys.stderr, hidden=hidden,
     ) as bar:
         for chunk in emulate_chunks(q, x):
             if chunk.y is not None:

@@ -1,0 +1,275 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from builders import NETWORKS, calibration
+from click.testing import CliRunner
+from tools import need_program, usable
+
+from lstmgen import artefact, reference
+from lstmgen.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a model, its calibration data and test data, as working directory."""
+    monkeypatch.chdir(tmp_path)
+    network = NETWORKS["odd_sizes"]()
+    network.save("model.npz")
+    x = calibration(network, 6, 8)
+    np.save("x.npy", x)
+    label = reference.run(network, x).y.argmax(-1)
+    np.savez("data.npz", x=x, label=label)
+    return tmp_path
+
+
+def run(*args, code=0):
+    result = CliRunner().invoke(main, [str(arg) for arg in args])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result
+
+
+def test_help_names_every_command():
+    text = run("--help").stdout
+    for command in (
+        "inspect",
+        "quantize",
+        "build",
+        "emulate",
+        "verify",
+        "bench",
+        "report",
+        "check",
+        "targets",
+    ):
+        assert f"  {command} " in text
+        assert "--help" in run(command, "--help").stdout
+
+
+def test_version():
+    assert run("--version").stdout.startswith("lstmgen, version ")
+
+
+def test_inspect(folder):
+    text = run("inspect", "model.npz").stdout
+    assert "dense 3 -> 5, relu" in text
+    assert "LSTM 5 -> 7" in text
+    described = json.loads(run("inspect", "model.npz", "--json").stdout)
+    assert [layer["type"] for layer in described["layers"]] == [
+        "dense",
+        "lstm",
+        "dense",
+        "lstm",
+        "dense",
+    ]
+
+
+def test_quantize_then_use_the_artefact(folder):
+    text = run(
+        "quantize", "model.npz", "-o", "q.npz", "--precision", "q7", "--calibration", "x.npy"
+    ).stdout
+    assert "bits to spare" in text
+    assert artefact.load("q.npz").precision == "q7"
+    assert "quantized to q7" in run("inspect", "q.npz").stdout
+    assert json.loads(run("inspect", "q.npz", "--json").stdout)["precision"] == "q7"
+    run("emulate", "q.npz", "--input", "x.npy", "-o", "y.npy")
+    again = run("quantize", "q.npz", "-o", "q2.npz", "--precision", "q15", code=2)
+    assert "q.npz is quantized already: --precision cannot change it" in again.stderr
+
+
+def test_emulate_real_and_raw(folder):
+    run("emulate", "model.npz", "--input", "x.npy", "-o", "y.npy")
+    run("emulate", "model.npz", "--input", "data.npz", "-o", "raw.npy", "--raw")
+    y, raw = np.load("y.npy"), np.load("raw.npy")
+    assert y.dtype == np.float64
+    assert raw.dtype == np.int16
+    np.testing.assert_array_equal(y, raw / 32768)
+    again = run("emulate", "model.npz", "--input", "x.npy", "-o", "y.npy", code=2)
+    assert "y.npy exists; choose another --output, or --force" in again.stderr
+    run("emulate", "model.npz", "--input", "x.npy", "-o", "y.npy", "--force")
+
+
+def test_report(folder):
+    text = run("report", "model.npz", "--input", "data.npz", "--calibration", "x.npy").stdout
+    assert "lstm0 hidden SQNR" in text
+    assert "accuracy, float              100 %" in text
+    described = json.loads(
+        run("report", "model.npz", "--input", "data.npz", "--precision", "q15", "--json").stdout
+    )
+    assert described["output"]["sqnr_db"] > 40
+    assert described["metric"]["name"] == "accuracy"
+
+
+def test_report_of_an_artefact(folder):
+    run("quantize", "model.npz", "-o", "q.npz", "--precision", "q7")
+    one = run("report", "model.npz", "--quantized", "q.npz", "--input", "data.npz", "--json")
+    two = run("report", "model.npz", "--precision", "q7", "--input", "data.npz", "--json")
+    assert one.stdout == two.stdout
+    refused = run("report", "q.npz", "--input", "data.npz", code=2)
+    assert "give the float model it came from" in refused.stderr
+    NETWORKS["one_unit"]().save("other.npz")
+    refused = run("report", "other.npz", "--quantized", "q.npz", "--input", "x.npy", code=2)
+    assert "q.npz is not quantized from other.npz" in refused.stderr
+
+
+def test_build_check_and_drift(folder):
+    text = run("build", "model.npz", "--target", "arm", "-o", "out", "--name", "kws").stdout
+    for word in ("weights", "tables", "state", "accuracy  not measured"):
+        assert word in text
+    names = {path.name for path in (folder / "out").iterdir()}
+    assert names == {
+        "kws.h",
+        "kws.c",
+        "kws_weights.h",
+        "kws_weights.c",
+        "kws_selftest.c",
+        "kws_report.json",
+        "kws_model.npz",
+        "README.md",
+        "LICENSE",
+    }
+    report = json.loads((folder / "out" / "kws_report.json").read_text())
+    bounds = [row for layer in report["layers"] for row in layer["bounds"]]
+    assert len(bounds) == 5 + 28 + 3 + 8 + 3
+    assert all(row["bound"] < 2**31 for row in bounds)
+    assert "no drift" in run("check", "out").stdout
+    source = folder / "out" / "kws.c"
+    source.write_text(source.read_text().replace("return", "retrun", 1))
+    (folder / "out" / "LICENSE").unlink()
+    drifted = run("check", "out", code=1).stdout
+    assert "kws.c differs in line" in drifted
+    assert "LICENSE is missing" in drifted
+
+
+def test_build_is_reproducible(folder):
+    files = []
+    for out in ("one", "two"):
+        run("build", "model.npz", "--target", "arm", "-o", out, "--calibration", "x.npy")
+        files.append({p.name: p.read_bytes() for p in (folder / out).iterdir()})
+    assert files[0] == files[1]
+    assert not any(str(folder).encode() in data for data in files[0].values())
+
+
+def test_build_writes_nothing_on_error(folder):
+    (folder / "mine").mkdir()
+    (folder / "mine" / "main.c").write_text("int x;")
+    refused = run("build", "model.npz", "-o", "mine", code=2)
+    assert "mine is not an earlier output of this model (it holds main.c)" in refused.stderr
+    run("build", "model.npz", "-o", "new", "--name", "3kws", code=2)
+    run("build", "model.npz", "-o", "new", "--name", "int", code=2)
+    run("build", "model.npz", "-o", "new", "--target", "arn", code=2)
+    assert not (folder / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["inspect", "absent.npz"], r"absent.npz: no such file"),
+        (
+            ["build", "model.npz", "--target", "riscv3"],
+            r"target 'riscv3' is unknown; did you mean 'riscv32'?",
+        ),
+        (
+            ["build", "model.npz", "--calibration", "wide.npy"],
+            r"inputs are (2, 3, 4); expected (sequences, steps, 3)",
+        ),
+        (["build", "model.npz", "--activation", "nope=relu"], r"'nope' names no layer"),
+        (["build", "model.npz", "--input-range", "1:0"], r"expected two finite numbers LO < HI"),
+        (["build", "x.npy"], r"x.npy is a single .npy array"),
+        (["check", "empty"], r"empty holds 0 files *_report.json"),
+        (["verify", "model.npz", "--input", "wide.npy"], r"expected (sequences, steps, 3)"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(folder, args, message):
+    np.save("wide.npy", np.zeros((2, 3, 4)))
+    (folder / "empty").mkdir()
+    result = run(*args, code=2)
+    assert message in result.stderr
+    assert result.stderr.startswith("lstmgen: ")
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["build", "model.npz", "--input-range", "wide"], r"'wide' is not of the form LO:HI"),
+        (["build", "model.npz", "--input-range", "a:b"], r"'a:b' is not of the form LO:HI"),
+        (["build", "model.npz", "--activation", "fc"], r"'fc' is not of the form NAME=ACTIVATION"),
+        (["build", "model.npz", "--precision", "q8"], r"'q8' is not one of"),
+        (["emulate", "model.npz"], r"Missing option '--input'"),
+    ],
+)
+def test_bad_usage_is_exit_2(folder, args, message):
+    assert message in run(*args, code=2).stderr
+
+
+def test_verify(folder):
+    usable("host")
+    text = run("verify", "model.npz", "--precision", "q7", "--precision", "q15").stdout
+    assert text.count("steps are equal") == 2
+    described = json.loads(run("verify", "model.npz", "--input", "x.npy", "--json").stdout)
+    (result,) = described["results"]
+    assert result["equal"] is True
+    assert set(result) == {"target", "precision", "steps", "values", "equal"}
+    assert (result["target"], result["precision"], result["steps"]) == ("host", "w8a16", 48)
+
+
+def test_verify_a_folder_finds_an_edited_constant(folder):
+    usable("host")
+    run("build", "model.npz", "-o", "out", "--name", "kws", "--target", "host")
+    assert "steps are equal" in run("verify", "out").stdout
+    source = folder / "out" / "kws.c"
+    text = source.read_text()
+    assert "16384;" in text
+    source.write_text(text.replace("16384;", "0;"))
+    found = run("verify", "out", "--keep", "kept", code=1).stdout
+    assert "lstm0" in found
+    assert "expected" in found
+    assert (folder / "kept" / "host-w8a16").is_dir()
+
+
+def test_bench(folder):
+    usable("host")
+    need_program("valgrind")
+    described = json.loads(run("bench", "model.npz", "--json").stdout)
+    (result,) = described["results"]
+    assert {
+        "target",
+        "precision",
+        "macs_per_step",
+        "instructions_per_step",
+        "code_bytes",
+        "table_bytes",
+        "weights_bytes",
+        "state_bytes",
+        "stack_bytes",
+    } <= set(result)
+    assert result["instructions_per_step"] > result["macs_per_step"] > 0
+    assert "host" in run("bench", "model.npz").stdout
+
+
+def test_targets():
+    text = run("targets").stdout
+    described = json.loads(run("targets", "--json").stdout)
+    for target in described["targets"]:
+        assert target["name"] in text
+    assert {"host", "arm", "cortex-m0", "riscv32", "avr", "arc"} <= {
+        target["name"] for target in described["targets"]
+    }
+
+
+def test_quiet_and_verbose(folder):
+    assert run("-q", "build", "model.npz", "-o", "a").stderr == ""
+    short = run("build", "model.npz", "-o", "b").stderr
+    long = run("-v", "build", "model.npz", "-o", "c").stderr
+    assert len(long.splitlines()) > len(short.splitlines()) == 1
+
+
+def test_as_a_module():
+    result = subprocess.run(
+        [sys.executable, "-m", "lstmgen", "--version"], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.startswith("lstmgen, version ")

@@ -1,0 +1,66 @@
+import re
+
+import numpy as np
+import pytest
+from builders import PRECISIONS, quantized
+from compiled import sources
+
+from lstmgen.codegen.layout import deinterleave, interleave, pack_lstm, storage_bits
+from lstmgen.errors import RangeError
+from lstmgen.quantized import Precision
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 3), (20, 1), (12, 7)])
+def test_interleaving_is_inverted(shape: tuple[int, ...], rng: np.random.Generator) -> None:
+    rows = rng.integers(-100, 100, shape)
+    packed = interleave(rows)
+    assert packed.shape == (shape[0] // 4, *shape[1:], 4)
+    np.testing.assert_array_equal(deinterleave(packed), rows)
+
+
+def test_the_place_of_a_weight() -> None:
+    k, n = 3, 5
+    rows = np.arange(4 * k * n).reshape(4 * k, n)
+    packed = interleave(rows)
+    for gate in range(4):
+        for unit in range(k):
+            for column in range(n):
+                assert packed[unit, column, gate] == rows[gate * k + unit, column]
+
+
+def test_weights_are_stored_as_narrow_as_they_are() -> None:
+    assert [storage_bits("w", np.array([0, v])) for v in (127, -128, 128, -32768, 32768)] == [
+        *(8, 8, 16, 16),
+        32,
+    ]
+    with pytest.raises(RangeError, match=r"kws_w spans 0\.\.2147483648; expected integers of 32"):
+        storage_bits("kws_w", np.array([0, 1 << 31]))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_printed_arrays_give_back_the_layer(precision: Precision) -> None:
+    q = quantized("stacked_argmax", precision)
+    text = sources(q)["model_weights.c"]
+    for layer in q.lstms:
+        packed = pack_lstm(layer)
+        for suffix, array, rows in (
+            ("wx", packed.wx, layer.wx),
+            ("wh", packed.wh, layer.wh),
+            ("bias", packed.bias, layer.bias),
+        ):
+            values = printed(text, f"model_{layer.name}_{suffix}")
+            np.testing.assert_array_equal(deinterleave(values.reshape(array.shape)), rows)
+    for name in ("hidden", "head"):
+        layer = next(layer for layer in q.layers if layer.name == name)
+        np.testing.assert_array_equal(
+            printed(text, f"model_{name}_w").reshape(layer.w.shape), layer.w
+        )
+    np.testing.assert_array_equal(
+        printed(text, "model_sigmoid").reshape(q.tables.sigmoid.shape), q.tables.sigmoid
+    )
+
+
+def printed(text: str, symbol: str) -> np.ndarray:
+    found = re.search(rf" {symbol}\[[^=]*= (\{{.*?\}});", text, re.DOTALL)
+    assert found, symbol
+    return np.array(re.findall(r"-?\d+", found[1]), np.int64)

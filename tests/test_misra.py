@@ -1,0 +1,64 @@
+"""cppcheck's MISRA addon finds nothing beyond the published list, and the list is no longer."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from builders import quantized
+from compiled import sources, write
+from conftest import ROOT
+from tools import need_program
+
+from lstmgen.quantized import Precision
+
+NETWORKS: tuple[tuple[str, Precision], ...] = (
+    ("odd_sizes", "q7"),
+    ("stacked_argmax", "w8a16"),
+    ("sigmoid_everywhere", "q7"),
+    ("initial_state", "q15"),
+    ("extreme_weights", "w8a16"),
+    ("hidden_out", "q7"),
+)
+
+
+def published() -> set[str]:
+    text = (ROOT / "docs" / "misra.md").read_text(encoding="utf-8")
+    return set(re.findall(r"^\| (\d+\.\d+) \|", text, re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def findings(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
+    """(rule, place) of everything the addon reports on the networks above."""
+    need_program("cppcheck")
+    found = []
+    for name, precision in NETWORKS:
+        folder = tmp_path_factory.mktemp(name)
+        found += check(write(sources(quantized(name, precision)), folder))
+    return found
+
+
+def check(files: list[str], *, folder: Path | None = None) -> list[tuple[str, str]]:
+    command = ["cppcheck", "--addon=misra", "--std=c99", "--platform=unix32", "--quiet"]
+    command += ["--enable=style", "--template={id} {file}:{line}", "-DMODEL_FLOAT_HELPERS"]
+    done = subprocess.run(
+        [*command, *files], capture_output=True, text=True, check=True, cwd=folder
+    )
+    lines = [line.split(" ", 1) for line in done.stderr.splitlines()]
+    return [(rule.removeprefix("misra-c2012-"), place) for rule, place in lines]
+
+
+def test_nothing_but_the_published_deviations(findings: list[tuple[str, str]]) -> None:
+    surplus = [f"{rule} {place}" for rule, place in findings if rule not in published()]
+    assert not surplus, "\n".join(["not in docs/misra.md:", *surplus])
+
+
+def test_every_published_deviation_is_one(findings: list[tuple[str, str]]) -> None:
+    assert {rule for rule, _ in findings} == published()
+
+
+def test_the_addon_finds_what_is_wrong(tmp_path: Path) -> None:
+    need_program("cppcheck")
+    source = tmp_path / "wrong.c"
+    source.write_text("int f(int a) { if (a) goto end; return 1; end: return 2; }\n")
+    assert "15.1" in {rule for rule, _ in check([str(source)])}

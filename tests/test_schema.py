@@ -1,0 +1,254 @@
+"""lstmgen.schema: networks saved and read back, and every way a description can be wrong."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lstmgen import network as limits
+from lstmgen.errors import ModelError
+from lstmgen.network import Dense, Lstm, Network, arrays_of
+from lstmgen.npz import read_npz
+from lstmgen.readers import read_model
+from lstmgen.reference import run
+from lstmgen.schema import read_schema, save_network
+
+
+def lstm(name: str, inputs: int, units: int, seed: int = 1, state: bool = False) -> Lstm:
+    rng = np.random.default_rng(seed)
+    W, U, b = (rng.normal(size=(4 * units, n)) for n in (inputs, units, 1))
+    extra = {key: rng.normal(size=units) for key in ("h0", "c0")} if state else {}
+    return Lstm(name, W, U, b[:, 0], **extra)
+
+
+def dense(name: str, inputs: int, rows: int, activation: Any = "linear") -> Dense:
+    rng = np.random.default_rng(7)
+    return Dense(name, rng.normal(size=(rows, inputs)), rng.normal(size=rows), activation)
+
+
+def sample() -> Network:
+    return Network.of(
+        dense("pre.net", 3, 4, "relu"),
+        lstm("first", 4, 5, state=True),
+        dense("mid", 5, 2, "tanh"),
+        lstm("second", 2, 3),
+        dense("out", 3, 4, "softmax"),
+        outputs="sequence",
+        input_range=(-1.25, 3.0),
+        name="sample",
+    )
+
+
+def description(*layers: object, **top: object) -> dict[str, object]:
+    entries = layers or ({"type": "lstm", "name": "l"}, {"type": "dense", "name": "d"})
+    return {"schema": 1, "layers": list(entries), **top}
+
+
+def arrays(of: object, **changed: object) -> dict[str, np.ndarray]:
+    """Return the arrays of an LSTM `l` of 2 units over 3 inputs and a dense layer `d`."""
+    values: dict[str, Any] = {
+        "lstmgen": np.array(of if isinstance(of, str) else json.dumps(of)),
+        "l.W": np.ones((8, 3)),
+        "l.U": np.ones((8, 2)),
+        "l.b": np.ones(8),
+        "d.W": np.ones((4, 2)),
+        "d.b": np.ones(4),
+    }
+    values.update({key.replace("__", "."): value for key, value in changed.items()})
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def problems(values: Mapping[str, np.ndarray]) -> list[str]:
+    with pytest.raises(ModelError) as caught:
+        read_schema(values, "m.npz")
+    lines = str(caught.value).splitlines()
+    assert all(line.startswith("m.npz") for line in lines)
+    return lines
+
+
+def test_a_network_survives_exactly(tmp_path: Path) -> None:
+    network = sample()
+    network.save(tmp_path / "m.npz")
+    read = read_model(tmp_path / "m.npz")
+    assert (read.name, read.outputs, read.input_range) == ("sample", "sequence", (-1.25, 3.0))
+    for before, after in zip(network.layers, read.layers, strict=True):
+        assert type(before) is type(after)
+        assert before.name == after.name
+        if isinstance(before, Dense) and isinstance(after, Dense):
+            assert before.activation == after.activation
+        assert list(arrays_of(before)) == list(arrays_of(after))
+        for key, array in arrays_of(before).items():
+            np.testing.assert_array_equal(arrays_of(after)[key], array, strict=True)
+    x = np.random.default_rng(3).normal(size=(2, 5, 3))
+    np.testing.assert_array_equal(run(read, x).y, run(network, x).y)
+
+
+def test_the_same_network_gives_the_same_bytes(tmp_path: Path) -> None:
+    save_network(sample(), tmp_path / "a.npz")
+    read_model(tmp_path / "a.npz").save(tmp_path / "b.npz")
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_single_precision_weights_stay_small(tmp_path: Path) -> None:
+    layer = lstm("l", 2, 2)
+    single = Lstm("l", *(a.astype(np.float32).astype(float) for a in (layer.W, layer.U, layer.b)))
+    large = Lstm("g", layer.W * 1e300, layer.U * 1e-300, layer.b)
+    Network.of(single, large).save(tmp_path / "m.npz")
+    stored = read_npz(tmp_path / "m.npz")
+    assert {stored[f"l.{key}"].dtype for key in "WUb"} == {np.dtype(np.float32)}
+    assert {stored[f"g.{key}"].dtype for key in "WUb"} == {np.dtype(np.float64)}
+    read = read_model(tmp_path / "m.npz").lstms[1]
+    np.testing.assert_array_equal(read.U, large.U)
+    np.testing.assert_array_equal(read.W, large.W)
+
+
+@pytest.mark.parametrize("bad", ["", "a\nb", "x" * 65])
+def test_names_that_cannot_be_saved(tmp_path: Path, bad: str) -> None:
+    message = r"cannot be saved as a name; expected a name of 1 to 64 printable"
+    with pytest.raises(ModelError, match=message):
+        Network.of(lstm(bad, 1, 1)).save(tmp_path / "m.npz")
+    with pytest.raises(ModelError, match=message):
+        Network.of(lstm("l", 1, 1), name=bad).save(tmp_path / "m.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_may_be_left_out() -> None:
+    network = read_schema(arrays(description()), "m.npz")
+    assert (network.name, network.outputs, network.input_range) == ("model", "last", None)
+    assert network.activation == "linear"
+    assert network.notes == ("lstmgen's own schema 1; gate order i, f, g, o",)
+
+
+def test_data_beside_the_weights_is_named() -> None:
+    network = read_schema(arrays(description(), x=np.zeros(2), label=np.zeros(2)), "m.npz")
+    assert network.notes[-1] == "arrays that are no weights, ignored: x, label"
+
+
+@pytest.mark.parametrize("order", ["iofc", "ogfi", "ifco", "figo"])
+def test_other_gate_orders_are_reordered(order: str) -> None:
+    wanted = lstm("l", 3, 2)
+    places = ["ifgo".index("g" if gate == "c" else gate) for gate in order]
+
+    def turned(array: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.split(array, 4)[place] for place in places])
+
+    given = description({"type": "lstm", "name": "l", "gates": order}, name="n")
+    values = {f"l.{key}": turned(array) for key, array in arrays_of(wanted).items()}
+    read = read_schema({"lstmgen": np.array(json.dumps(given)), **values}, "m.npz")
+    for key, array in arrays_of(read.lstms[0]).items():
+        np.testing.assert_array_equal(array, arrays_of(wanted)[key])
+    assert f"l: gate order {', '.join(order)}, reordered to i, f, g, o" in read.notes
+
+
+@pytest.mark.parametrize("order", ["ifgg", "ifg", "izho", "", "gc fio", 3, None, ["i"]])
+def test_unknown_gate_orders_are_refused(order: object) -> None:
+    given = description({"type": "lstm", "name": "l", "gates": order})
+    lines = problems(arrays(given, d__W=None, d__b=None))
+    assert "an unknown gate order; expected an order of i, f, g (or c), o" in lines[0]
+
+
+L = {"type": "lstm", "name": "l"}
+D = {"type": "dense", "name": "d"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("{", r"the description is no JSON \("),
+        ("[" * 40_000, r"the description is no JSON \("),
+        ("[1]", r"the description is no JSON object; see docs/model-npz\.md"),
+        ("{}", r"schema is None; this lstmgen reads schema 1; update lstmgen"),
+        ({"schema": 2}, r"schema is 2; this lstmgen reads schema 1"),
+        ({"schema": True}, r"schema is True; this lstmgen reads schema 1"),
+        (" " * 70_000, r"the description has 70000 characters; expected at most 65536"),
+        ({"schema": 1}, r"the description lists no layers; expected at least one LSTM layer"),
+        ({"schema": 1, "layers": []}, r"the description lists no layers"),
+        ({"schema": 1, "layers": 3}, r"the description lists no layers"),
+        (
+            description(L, D, colour=1),
+            r"key 'colour' is unknown; a description has schema, name, outputs, input_range, lay",
+        ),
+        (description(L, D, name="a\nb"), r"name is 'a\\nb'; expected a name of 1 to 64 printable"),
+        (description(L, D, name=3), r"name is 3; expected a name"),
+        (description(L, D, outputs="all"), r"outputs is 'all'; expected 'last' or 'sequence'"),
+        (description(L, D, outputs=[]), r"outputs is \[\]; expected 'last' or 'sequence'"),
+        (description(L, D, input_range=[1]), r"input_range is \[1\]; expected two finite numbers"),
+        (description(L, D, input_range=[2, 1]), r"input_range is \[2, 1\]; expected two"),
+        (description(L, D, input_range=[0, 10**400]), r"input_range is \[0, 1000.*\.\.\.; exp"),
+        (description(L, D, input_range=[0, float("nan")]), r"input_range is \[0, nan\]; exp"),
+        (description(L, D, 5), r"layer 2 of the description: it is 5; expected an object with"),
+        (description(L, D, {"name": "g"}), r"layer 2 .*: type is None; expected 'lstm' or 'dense'"),
+        (description(L, D, {"type": "gru", "name": "g"}), r"type is 'gru'; expected 'lstm' or"),
+        (description(L, D, {"type": ["lstm"], "name": "g"}), r"type is \['lstm'\]; expected"),
+        (description(L, D, {"type": "lstm"}), r"layer 2 of the description: name is None; expec"),
+        (
+            description({**L, "activation": "tanh"}, D),
+            r"key 'activation' is unknown; a lstm has type, name, gates",
+        ),
+        (description(L, {**D, "activation": 3}), r"activation is 3; expected a name such as"),
+        (description(L, {**D, "activation": "selu"}), r"d: activation 'selu' is unknown; expected"),
+        (description(D), r"array 'l\.W' belongs to no layer of the description; leave it out"),
+        (description(L, D, L), r"2 layers are called 'l'; expected one"),
+    ],
+)
+def test_descriptions_that_are_wrong(given: object, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        read_schema(arrays(given), "m.npz")
+    problems(arrays(given))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"lstmgen": None}, r"m\.npz has no array 'lstmgen'; expected the JSON description in it"),
+        (
+            {"lstmgen": np.zeros(3)},
+            r"array 'lstmgen' is float64 of shape \(3,\); expected the JSON",
+        ),
+        ({"l__U": None}, r"array 'l\.U' is missing; expected W, U, b for each lstm layer"),
+        ({"d__b": None}, r"array 'd\.b' is missing; expected W, b for each dense layer"),
+        ({"extra": np.zeros(1)}, r"array 'extra' belongs to no layer of the description; leave"),
+        ({"d__U": np.zeros(1)}, r"array 'd\.U' belongs to no layer"),
+        ({"l__W": np.full((8, 3), np.nan)}, r"l\.W holds 24 values that are NaN or infinite; exp"),
+        ({"d__b": np.array([0, 0, 0, np.inf])}, r"d\.b holds 1 values that are NaN or infinite"),
+        ({"l__b": np.array(["a"] * 8)}, r"l\.b holds values of type <U1; expected numbers"),
+        ({"l__W": np.ones((9, 3))}, r"l\.W is \(9, 3\); expected \(8, 3\), since l\.U has 2 units"),
+        ({"l__U": np.ones((8, 3))}, r"l\.U is \(8, 3\); expected \(4k, k\) for k >= 1 units"),
+        ({"l__U": np.ones(8)}, r"l\.U is \(8,\); expected \(4k, k\)"),
+        ({"l__b": np.ones((8, 1))}, r"l\.b is \(8, 1\); expected \(8,\)"),
+        ({"l__h0": np.ones(3)}, r"l\.h0 is \(3,\); expected \(2,\), since l\.U has 2 units"),
+        ({"d__W": np.ones(4)}, r"d\.W is \(4,\); expected \(outputs, inputs\)"),
+        ({"d__W": np.ones((4, 5))}, r"d\.W takes 5 inputs; expected 2, the width of l"),
+        (
+            {"l__W": np.ones((8, limits.MAX_WIDTH + 1))},
+            r"l: 4097 inputs, 2 outputs; expected at most 4096 each",
+        ),
+        (
+            {"d__W": np.zeros(limits.MAX_WEIGHTS + 1, np.int8)},
+            r"d\.W holds 16777217 values; expected at most 16777216",
+        ),
+    ],
+)
+def test_arrays_that_are_wrong(changed: dict[str, object], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        read_schema(arrays(description(), **changed), "m.npz")
+    problems(arrays(description(), **changed))
+
+
+def test_a_network_without_lstm_is_refused() -> None:
+    values = arrays(description(D), l__W=None, l__U=None, l__b=None)
+    assert problems(values) == [
+        "m.npz: model: the network has 1 layers, none of them an LSTM; "
+        "expected at least one LSTM layer"
+    ]
+
+
+def test_everything_wrong_is_listed_at_once() -> None:
+    given = description(L, D, colour=1, outputs="all")
+    lines = problems(
+        arrays(given, l__W=np.ones((9, 3)), d__W=np.full((4, 2), np.nan), d__b=None, z=np.ones(1))
+    )
+    assert len(lines) == 6
