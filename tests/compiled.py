@@ -6,18 +6,18 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-from tools import need_program
 
 from lstmgen.codegen import generate
 from lstmgen.qformat import IntArray
 from lstmgen.quantized import QuantizedNetwork
 from lstmgen.selftest import make_selftest
 from lstmgen.target import load_target
+from tools import need_program
 
-C_WARNINGS = (
-    "-pedantic -Wall -Wextra -Wconversion -Wsign-conversion -Wcast-qual -Wcast-align -Wshadow "
-    "-Wundef -Wdouble-promotion -Werror"
-).split()
+C_WARNINGS = [
+    *("-pedantic", "-Wall", "-Wextra", "-Wconversion", "-Wsign-conversion", "-Wcast-qual"),
+    *("-Wcast-align", "-Wshadow", "-Wundef", "-Wdouble-promotion", "-Werror"),
+]
 """What the generated C has to pass, beside the warnings that only C has."""
 
 LANGUAGES = {

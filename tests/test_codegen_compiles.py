@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from builders import NETWORKS, PRECISIONS, quantized
 from compiled import C_WARNINGS, LANGUAGES, compile_c, sources, write
-from tools import need_program
 
 from lstmgen.quantized import Precision
+from tools import need_program
 
 EVERYTHING = ("odd_sizes", "extreme_weights")
 """Networks that between them have every kind of layer and of shift."""

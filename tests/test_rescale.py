@@ -20,7 +20,8 @@ def test_a_shift_that_all_rows_share_is_a_constant() -> None:
 def test_other_shifts_are_read_by_row() -> None:
     right, left = ways([3, 0], [-1, 0])
     assert (right.kind, left.kind) == ("right_by_row", "left_by_row")
-    assert right.by_row and left.by_row
+    assert right.by_row
+    assert left.by_row
     assert (right.helpers, left.helpers) == ((), ("shl",))
 
 

@@ -1,0 +1,65 @@
+"""The direction of imports, and that emulator and C generator never meet."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "lstmgen"
+
+LAYERS = [
+    {"errors", "paths", "qformat"},
+    {"network", "npz", "weights", "schema", "quantized", "target", "bounds", "artefact", "dataset"},
+    {"reference", "readers", "emulator", "codegen", "emulate", "selftest", "quantize"},
+    {"toolchain", "trace", "build", "folder", "report"},
+    {"verify"},
+    {"bench"},
+    {"cli"},
+]
+"""What stands in a row may import from its own row and those above."""
+
+NEVER = [("emulator", "codegen"), ("codegen", "emulator"), ("quantize", "emulator"),
+         ("quantize", "codegen"), ("emulator", "quantize"), ("codegen", "quantize"),
+         ("readers", "quantize"), ("toolchain", "emulator")]
+
+
+def modules() -> dict[str, set[str]]:
+    """Return by top-level module of the package the others that it imports."""
+    found: dict[str, set[str]] = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if parts[0] in ("__init__", "__main__"):
+            continue
+        depth = len(parts) - 1
+        imports = found.setdefault(parts[0], set())
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level == depth + 1:
+                names = [node.module.split(".")[0]] if node.module else [
+                    alias.name for alias in node.names
+                ]
+                imports.update(name for name in names if not name.startswith("_"))
+    return found
+
+
+def test_every_module_has_its_place():
+    assert set(modules()) == set().union(*LAYERS)
+
+
+@pytest.mark.parametrize("module", sorted(set().union(*LAYERS)))
+def test_imports_point_one_way(module):
+    row = next(at for at, layer in enumerate(LAYERS) if module in layer)
+    allowed = set().union(*LAYERS[: row + 1])
+    assert modules()[module] - {module} <= allowed
+
+
+@pytest.mark.parametrize(("module", "other"), NEVER)
+def test_independence(module, other):
+    assert other not in modules()[module]
+
+
+def test_sources_name_no_machine():
+    for path in (p for folder in ("lstmgen", "templates", "targets") for p in
+                 (ROOT / folder).rglob("*") if p.is_file() and p.suffix != ".pyc"):
+        text = path.read_text(encoding="utf-8")
+        assert str(Path.home()) + "/" not in text, path

@@ -1,0 +1,45 @@
+"""Real trained networks, where they are at hand: accuracy and equality on every core."""
+
+import numpy as np
+import pytest
+from builders import PRECISIONS
+from tools import usable
+
+from lstmgen.dataset import Dataset
+from lstmgen.quantize import quantize
+from lstmgen.readers import ReadOptions, read_model
+from lstmgen.report import measure_accuracy
+from lstmgen.verify import verify
+
+FLOORS = {"q15": 64, "w8a16": 47, "q7": 37}
+"""Output SQNR in dB that plain rounding reaches on the activity recogniser."""
+
+CORES = ("host", "cortex-m0", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55",
+         "riscv32")
+
+
+@pytest.fixture(scope="module")
+def har(shared_data):
+    file = shared_data / "har" / "embarc_har_2xlstm32.npz"
+    network = read_model(file, ReadOptions(activations={"pre": "relu"}))
+    arrays = np.load(file)
+    return network, Dataset(arrays["x"].astype(np.float64), arrays["label"])
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_activity_recogniser_accuracy(har, precision):
+    network, data = har
+    accuracy = measure_accuracy(network, quantize(network, precision, data.x), data)
+    assert accuracy.sqnr_db > FLOORS[precision]
+    assert accuracy.agreement == 1.0
+    assert accuracy.metric["quantized"] * 30 == pytest.approx(27)
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_activity_recogniser_is_equal(har, precision, core):
+    network, data = har
+    q = quantize(network, precision, data.x)
+    result = verify(q, None, usable(core), q.x.to_raw(data.x))
+    assert result.equal, result.message
+    assert result.steps == 30 * 128
