@@ -16,7 +16,7 @@ from lstmgen.emulator import Emulator
 from lstmgen.errors import LstmgenError, RangeError
 from lstmgen.network import Network
 from lstmgen.quantize import quantize
-from lstmgen.quantized import Precision
+from lstmgen.quantized import Precision, QuantizedDense
 from lstmgen.selftest import make_selftest
 from lstmgen.target import list_targets
 from tools import need_program
@@ -108,6 +108,7 @@ def test_a_bad_name_is_refused() -> None:
 def test_too_many_classes_are_refused() -> None:
     q = quantized("odd_sizes", "w8a16")
     head = q.layers[-1]
+    assert isinstance(head, QuantizedDense)
     rows = 2048
     many = replace(
         head,
@@ -311,7 +312,7 @@ def test_the_port_header_names_the_parts_of_the_model(tmp_path: Path) -> None:
     write({**sources(q, "kws"), "model_port.h": header}, tmp_path)
     subprocess.run(
         ["gcc", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-x", "c", "-", f"-I{tmp_path}"],
-        input='#include "model_port.h"\nint main(void) { return (int)model_selftest(); }\n',
+        input='#include "model_port.h"\nint main(void) { return kws_selftest(); }\n',
         text=True,
         check=True,
     )

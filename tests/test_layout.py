@@ -7,7 +7,7 @@ from compiled import sources
 
 from lstmgen.codegen.layout import deinterleave, interleave, pack_lstm, storage_bits
 from lstmgen.errors import RangeError
-from lstmgen.quantized import Precision
+from lstmgen.quantized import Precision, QuantizedDense
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 3), (20, 1), (12, 7)])
@@ -50,11 +50,10 @@ def test_the_printed_arrays_give_back_the_layer(precision: Precision) -> None:
         ):
             values = printed(text, f"model_{layer.name}_{suffix}")
             np.testing.assert_array_equal(deinterleave(values.reshape(array.shape)), rows)
-    for name in ("hidden", "head"):
-        layer = next(layer for layer in q.layers if layer.name == name)
-        np.testing.assert_array_equal(
-            printed(text, f"model_{name}_w").reshape(layer.w.shape), layer.w
-        )
+    for dense in q.layers[2:]:
+        assert isinstance(dense, QuantizedDense)
+        values = printed(text, f"model_{dense.name}_w")
+        np.testing.assert_array_equal(values.reshape(dense.w.shape), dense.w)
     np.testing.assert_array_equal(
         printed(text, "model_sigmoid").reshape(q.tables.sigmoid.shape), q.tables.sigmoid
     )

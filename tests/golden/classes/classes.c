@@ -135,10 +135,11 @@ static CLASSES_CODE_ATTR void classes_lstm0_step(
         /* Cell and hidden state (rules N6 and N7). */
         const int32_t c_new = classes_cell(c[unit], i, f, g);
         const int16_t tanh_c = classes_activate(classes_tanh, c_new);
-        const int32_t h_new = ((int32_t)o * tanh_c) + 16384;
+        const int32_t o_tanh_c = ((int32_t)o * tanh_c) + 16384;
+        const int32_t h_new = classes_asr(o_tanh_c, 15u);
 
         c[unit] = classes_cell_word(c_new);
-        h_next[unit] = (int16_t)classes_asr(h_new, 15u);
+        h_next[unit] = (int16_t)h_new;
     }
 }
 
@@ -198,10 +199,11 @@ static CLASSES_CODE_ATTR void classes_lstm1_step(
         /* Cell and hidden state (rules N6 and N7). */
         const int32_t c_new = classes_cell(c[unit], i, f, g);
         const int16_t tanh_c = classes_activate(classes_tanh, c_new);
-        const int32_t h_new = ((int32_t)o * tanh_c) + 16384;
+        const int32_t o_tanh_c = ((int32_t)o * tanh_c) + 16384;
+        const int32_t h_new = classes_asr(o_tanh_c, 15u);
 
         c[unit] = classes_cell_word(c_new);
-        h_next[unit] = (int16_t)classes_asr(h_new, 15u);
+        h_next[unit] = (int16_t)h_new;
     }
 }
 
@@ -223,7 +225,7 @@ static CLASSES_CODE_ATTR void classes_hidden_step(
             acc += (int32_t)classes_hidden_w[row][n] * x[n];
         }
 
-        /* Rule N4: Q16.15. */
+        /* Pre-activation (rule N4): Q16.15. */
         const int32_t v = classes_asr(acc, classes_hidden_shift[row]);
 
         y[row] = (int16_t)classes_clamp(v, 0, 32767);
@@ -251,12 +253,9 @@ static CLASSES_CODE_ATTR void classes_head_step(
             acc += (int32_t)classes_head_w[row][n] * x[n];
         }
 
-        /* Rule N4: Q2.29. */
-        const int32_t v = acc;
-
         /* Rule N9: of equal accumulators the first wins. */
-        if (v > best) {
-            best = v;
+        if (acc > best) {
+            best = acc;
             best_row = row;
         }
     }

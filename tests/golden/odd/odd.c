@@ -103,7 +103,7 @@ static ODD_CODE_ATTR void odd_pre_step(
             acc += (int32_t)odd_pre_w[row][n] * x[n];
         }
 
-        /* Rule N4: Q25.6. */
+        /* Pre-activation (rule N4): Q25.6. */
         const int32_t v = odd_asr(acc, odd_pre_shift[row]);
 
         y[row] = (int8_t)odd_clamp(v, 0, 127);
@@ -171,11 +171,11 @@ static ODD_CODE_ATTR void odd_lstm0_step(
         /* Cell and hidden state (rules N6 and N7). */
         const int32_t c_new = odd_cell(c[unit], i, f, g);
         const int16_t tanh_c = odd_activate(odd_tanh, c_new);
-        const int32_t h_new = ((int32_t)o * tanh_c) + 4194304;
+        const int32_t o_tanh_c = ((int32_t)o * tanh_c) + 4194304;
+        const int32_t h_new = odd_asr(o_tanh_c, 23u);
 
         c[unit] = odd_cell_word(c_new);
-        h_next[unit] = (int8_t)odd_clamp(
-            odd_asr(h_new, 23u), -128, 127);
+        h_next[unit] = (int8_t)((h_new > 127) ? 127 : h_new);
     }
 }
 
@@ -197,14 +197,14 @@ static ODD_CODE_ATTR void odd_between_step(
             acc += (int32_t)odd_between_w[row][n] * x[n];
         }
 
-        /* Rule N4: Q13.18. */
+        /* Pre-activation (rule N4): Q13.18. */
         const int32_t v = odd_asr(acc, 4u);
 
         /* From Q0.15 to Q0.7, to nearest. */
         const int32_t rounded = (int32_t)odd_activate(odd_tanh, v) + 128;
+        const int32_t narrow = odd_asr(rounded, 8u);
 
-        y[row] = (int8_t)odd_clamp(
-            odd_asr(rounded, 8u), -128, 127);
+        y[row] = (int8_t)((narrow > 127) ? 127 : narrow);
     }
 }
 
@@ -264,11 +264,11 @@ static ODD_CODE_ATTR void odd_lstm1_step(
         /* Cell and hidden state (rules N6 and N7). */
         const int32_t c_new = odd_cell(c[unit], i, f, g);
         const int16_t tanh_c = odd_activate(odd_tanh, c_new);
-        const int32_t h_new = ((int32_t)o * tanh_c) + 4194304;
+        const int32_t o_tanh_c = ((int32_t)o * tanh_c) + 4194304;
+        const int32_t h_new = odd_asr(o_tanh_c, 23u);
 
         c[unit] = odd_cell_word(c_new);
-        h_next[unit] = (int8_t)odd_clamp(
-            odd_asr(h_new, 23u), -128, 127);
+        h_next[unit] = (int8_t)((h_new > 127) ? 127 : h_new);
     }
 }
 
@@ -294,7 +294,7 @@ static ODD_CODE_ATTR void odd_head_step(
             acc += (int32_t)odd_head_w[row][n] * x[n];
         }
 
-        /* Rule N4: Q11.20. */
+        /* Pre-activation (rule N4): Q11.20. */
         const int32_t v = odd_asr(acc, odd_head_shift[row]);
 
         logit[row] = v;

@@ -1,0 +1,141 @@
+"""What the templates of a layer print: its names, sizes, constants, shifts and bounds."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..network import Activation
+from ..qformat import QFormat
+from .rescale import Rescale
+from .values import Array, Value
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One gate of an LSTM: its place in the packed arrays, rescaling, table and bound."""
+
+    name: str
+    column: int
+    table: str
+    rescale: Rescale
+    argument: QFormat
+    bound: int
+
+
+@dataclass(frozen=True)
+class LstmView:
+    """An LSTM layer. `x_factor` is 2^lx of rule N2; `hidden_limit` rule N7's min, if needed."""
+
+    title: str
+    c_name: str
+    macro: str
+    function: str
+    inputs: int
+    units: int
+    x: Value
+    h: Value
+    c: Value
+    wx: Array
+    wh: Array
+    bias: Array
+    shift: Array | None
+    h0: Array | None
+    c0: Array | None
+    x_factor: int
+    gates: tuple[Gate, ...]
+    hidden_rounding: int
+    hidden_shift: int
+    hidden_limit: int | None
+    template: ClassVar[str] = "lstm.c.j2"
+
+    @property
+    def c_field(self) -> str:
+        """The member of the state that holds the cell words."""
+        return f"{self.c_name}_c"
+
+    @property
+    def h_field(self) -> str:
+        """The member of the state that holds both halves of the hidden state."""
+        return f"{self.c_name}_h"
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """The constants, in the order the code reads them."""
+        found = (self.bias, self.wx, self.wh, self.shift, self.h0, self.c0)
+        return tuple(array for array in found if array is not None)
+
+    @property
+    def rescales(self) -> tuple[Rescale, ...]:
+        """How each gate's accumulator is rescaled."""
+        return tuple(gate.rescale for gate in self.gates)
+
+    @property
+    def summary(self) -> str:
+        """What the layer is, in a few words."""
+        return f"LSTM, {_count(self.inputs, 'input')}, {_count(self.units, 'unit')}"
+
+
+@dataclass(frozen=True)
+class DenseView:
+    """A dense layer. `low` and `high` clamp V to y, None where the bound makes that needless."""
+
+    title: str
+    c_name: str
+    macro: str
+    function: str
+    activation: Activation
+    inputs: int
+    rows: int
+    outputs: str
+    x: Value
+    y: Value
+    w: Array
+    bias: Array
+    shift: Array | None
+    rescale: Rescale
+    argument: str
+    low: int | None
+    high: int | None
+    table: str | None
+    bound: int
+    template: ClassVar[str] = "dense.c.j2"
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """The constants, in the order the code reads them."""
+        found = (self.bias, self.w, self.shift)
+        return tuple(array for array in found if array is not None)
+
+    @property
+    def rescales(self) -> tuple[Rescale, ...]:
+        """How the accumulators are rescaled: one way for all rows."""
+        return (self.rescale,)
+
+    @property
+    def cast(self) -> str:
+        """The cast from int32_t to y's type, where there is one."""
+        return "" if self.y.format.storage_bits == 32 else f"({self.y.type})"
+
+    @property
+    def narrow_shift(self) -> int:
+        """The shift from Q0.15 to y of 8 bits."""
+        return 15 - self.y.frac
+
+    @property
+    def narrow_rounding(self) -> int:
+        """Half a unit of y in Q0.15."""
+        return 1 << (self.narrow_shift - 1)
+
+    @property
+    def summary(self) -> str:
+        """What the layer is, in a few words."""
+        outputs = _count(self.rows, "class", "classes" if self.rows > 1 else "class")
+        if self.activation not in ("softmax", "argmax"):
+            outputs = _count(self.rows, "output")
+        return f"dense, {_count(self.inputs, 'input')}, {outputs}, {self.activation}"
+
+
+LayerView = LstmView | DenseView
+
+
+def _count(number: int, what: str, plural: str | None = None) -> str:
+    return f"{number} {what if number == 1 else plural or what + 's'}"

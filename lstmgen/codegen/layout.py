@@ -1,0 +1,56 @@
+"""How the portable kernel wants its weights in memory, and the way back.
+
+A unit's four gates lie side by side, column by column, so that one pass over the inputs
+feeds four accumulators and every array is read from front to back.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ..errors import RangeError
+from ..qformat import IntArray
+from ..quantized import QuantizedLstm
+
+StorageBits = Literal[8, 16, 32]
+
+
+@dataclass(frozen=True, eq=False)
+class PackedLstm:
+    """The arrays of an LSTM of k units over n inputs, gates i, f, g, o in the last axis.
+
+    wx: (k, n, 4); wh: (k, k, 4); bias: (k, 4); shift: (k, 4).
+    """
+
+    wx: IntArray
+    wh: IntArray
+    bias: IntArray
+    shift: IntArray
+
+
+def pack_lstm(layer: QuantizedLstm) -> PackedLstm:
+    """Return the layer's arrays unit by unit, the four gates interleaved."""
+    return PackedLstm(*(interleave(a) for a in (layer.wx, layer.wh, layer.bias, layer.shift)))
+
+
+def interleave(rows: IntArray) -> IntArray:
+    """Return gate-major rows (4k, ...) as (k, ..., 4)."""
+    gates = rows.reshape(4, rows.shape[0] // 4, *rows.shape[1:])
+    return np.ascontiguousarray(np.moveaxis(gates, 0, -1))
+
+
+def deinterleave(packed: IntArray) -> IntArray:
+    """Invert `interleave`: return (k, ..., 4) as gate-major rows (4k, ...)."""
+    gates = np.moveaxis(packed, -1, 0)
+    return np.ascontiguousarray(gates.reshape(-1, *packed.shape[1:-1]))
+
+
+def storage_bits(name: str, values: IntArray) -> StorageBits:
+    """Return the width of the narrowest C integer that holds all `values` of array `name`."""
+    lo, hi = int(values.min()), int(values.max())
+    widths: tuple[StorageBits, ...] = (8, 16, 32)
+    for bits in widths:
+        if -(1 << (bits - 1)) <= lo and hi < 1 << (bits - 1):
+            return bits
+    raise RangeError(f"{name} spans {lo}..{hi}; expected integers of 32 bits")

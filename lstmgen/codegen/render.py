@@ -1,0 +1,117 @@
+"""Templates to text: the files of a generated folder, and the harness's view of a model."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from ..paths import data_dir
+from ..quantized import QuantizedNetwork
+from .view import model_view
+
+OUTPUTS = {
+    "model.h.j2": "{name}.h",
+    "model.c.j2": "{name}.c",
+    "weights.h.j2": "{name}_weights.h",
+    "weights.c.j2": "{name}_weights.c",
+    "selftest.c.j2": "{name}_selftest.c",
+    "README.md.j2": "README.md",
+    "LICENSE.j2": "LICENSE",
+}
+"""Which file of a generated folder each template makes."""
+
+PORTABLE = "portable"
+"""The kernels in plain C99, which serve every instruction set that has none of its own."""
+
+
+class TargetFacts(Protocol):
+    """What code generation asks of a target."""
+
+    @property
+    def name(self) -> str:
+        """The target's name, for the banner."""
+
+    @property
+    def isa(self) -> str:
+        """The instruction set, which picks the kernels."""
+
+
+class SelfTestFacts(Protocol):
+    """The self-test: how many steps to run, from which seed, and the CRC-32 to end with."""
+
+    @property
+    def steps(self) -> int:
+        """The number of time steps."""
+
+    @property
+    def seed(self) -> int:
+        """The start of the generator of inputs, a uint32."""
+
+    @property
+    def crc(self) -> int:
+        """The CRC-32 of all outputs and of the final state."""
+
+
+def generate(
+    q: QuantizedNetwork, *, name: str, target: TargetFacts, selftest: SelfTestFacts
+) -> dict[str, str]:
+    """Return the C sources and texts of `q` as file name -> text, all names prefixed by `name`.
+
+    Equal arguments give equal bytes. Raises LstmgenError if `name` cannot be a prefix in C,
+    RangeError if the integers of `q` do not fit the C arithmetic.
+    """
+    environment = _environment()
+    isa = _kernels(target.isa)
+    values = {
+        "view": model_view(q, name),
+        "target": target.name,
+        "isa": isa,
+        "kernels": f"isa/{isa}.j2",
+        "selftest": selftest,
+    }
+    return {
+        output.format(name=name): environment.get_template(template).render(values)
+        for template, output in OUTPUTS.items()
+    }
+
+
+def port_header(q: QuantizedNetwork, *, name: str) -> str:
+    """Return model_port.h, which gives the test harness one set of names for any model."""
+    template = _environment().get_template("harness/port.h.j2")
+    return template.render(view=model_view(q, name))
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that the generated code asks for beside its instructions.
+
+    weights: weights, biases, shifts and initial values; tables: the activation tables, both
+    read only; state: RAM of one instance.
+    """
+
+    weights: int
+    tables: int
+    state: int
+
+
+def footprint(q: QuantizedNetwork, *, name: str) -> Footprint:
+    """Return the sizes of what `generate` makes of `q`."""
+    view = model_view(q, name)
+    return Footprint(view.weight_bytes, view.table_bytes, view.state_bytes)
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(data_dir("templates")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+
+
+def _kernels(isa: str) -> str:
+    return isa if (data_dir("templates") / "isa" / f"{isa}.j2").is_file() else PORTABLE

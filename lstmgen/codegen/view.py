@@ -1,0 +1,209 @@
+"""Every value that a template prints, decided and computed here; templates only print.
+
+A view is made of frozen values: names, types, sizes, shifts and constants, formats and
+bounds as text.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from .. import __version__
+from ..bounds import bound_table
+from ..network import Outputs
+from ..quantized import (
+    NUMERICS_VERSION,
+    Precision,
+    QuantizedDense,
+    QuantizedLstm,
+    QuantizedNetwork,
+)
+from .ctext import call, check_name, comment_text, unique_names
+from .describe import LayerNames
+from .layers import DenseView, LayerView, LstmView
+from .values import Array, Value
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A local array that carries a dense layer's values to the next layer."""
+
+    type: str
+    name: str
+    size: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """A run of layers: the local arrays it needs and the calls, as C statements."""
+
+    buffers: tuple[Buffer, ...]
+    calls: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ModelView:
+    """A whole network as its templates see it.
+
+    advance: the layers up to the last LSTM; head: those behind it (empty if there are none).
+    copied_h: where LSTM values are the output, the expression that head copies from.
+    """
+
+    name: str
+    prefix: str
+    version: str
+    numerics: int
+    digest: str
+    precision: Precision
+    outputs_mode: Outputs
+    inputs: int
+    outputs: int
+    x: Value
+    y: Value
+    tables: tuple[Array, ...]
+    half_table: int
+    product_rounding: int
+    product_shift: int
+    layers: tuple[LayerView, ...]
+    advance: Part
+    head: Part
+    copied_h: str | None
+    macs: int
+    notes: tuple[str, ...]
+
+    @property
+    def PREFIX(self) -> str:  # noqa: N802 - named after what it prints: the prefix in capitals
+        """The prefix of macros."""
+        return self.prefix.upper()
+
+    @property
+    def state_layers(self) -> tuple[LstmView, ...]:
+        """The layers that have a state, in order."""
+        return tuple(layer for layer in self.layers if isinstance(layer, LstmView))
+
+    @property
+    def hidden_fields(self) -> tuple[LstmView, ...]:
+        """The same layers, widest hidden state first, which leaves no gaps in the struct."""
+        return tuple(sorted(self.state_layers, key=lambda layer: -layer.h.format.storage_bits))
+
+    @property
+    def state_values(self) -> int:
+        """The number of values that h and C of all layers have together."""
+        return sum(2 * layer.units for layer in self.state_layers)
+
+    @property
+    def state_padding(self) -> int:
+        """Bytes behind `phase` that fill the struct to a multiple of 4 on every machine."""
+        return -self._state_used % 4
+
+    @property
+    def state_bytes(self) -> int:
+        """The size of the state."""
+        return self._state_used + self.state_padding
+
+    @property
+    def _state_used(self) -> int:
+        cell = sum(4 * layer.units for layer in self.state_layers)
+        halves = sum(layer.units * layer.h.format.storage_bits // 4 for layer in self.state_layers)
+        return cell + halves + 1
+
+    @property
+    def argmax(self) -> bool:
+        """Whether the output is a class number."""
+        last = self.layers[-1]
+        return isinstance(last, DenseView) and last.activation == "argmax"
+
+    @property
+    def sequence(self) -> bool:
+        """Whether run() gives the values of every step."""
+        return self.outputs_mode == "sequence"
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of all constants but the tables."""
+        return sum(array.bytes for layer in self.layers for array in layer.arrays)
+
+    @property
+    def table_bytes(self) -> int:
+        """Bytes of the activation tables."""
+        return sum(table.bytes for table in self.tables)
+
+    @cached_property
+    def helpers(self) -> frozenset[str]:
+        """The rescaling functions that some layer calls."""
+        used = {name for layer in self.layers for r in layer.rescales for name in r.helpers}
+        return frozenset(used)
+
+    @property
+    def initial_state(self) -> bool:
+        """Whether some layer starts from values other than zero."""
+        return any(layer.h0 or layer.c0 for layer in self.state_layers)
+
+
+def model_view(q: QuantizedNetwork, name: str) -> ModelView:
+    """Return the view of `q` under the C name `name`; raises LstmgenError for a bad one."""
+    prefix = check_name(name)
+    c_names = unique_names([layer.name for layer in q.layers])
+    layers: list[LayerView] = []
+    for layer, c_name, bounds in zip(q.layers, c_names, bound_table(q), strict=True):
+        if isinstance(layer, QuantizedLstm):
+            layers.append(LayerNames(prefix, c_name).lstm(layer, bounds, q.tables))
+        else:
+            layers.append(LayerNames(prefix, c_name).dense(layer, bounds, q.tables))
+    behind = max(i for i, layer in enumerate(layers) if isinstance(layer, LstmView)) + 1
+    last = layers[behind - 1]
+    assert isinstance(last, LstmView)
+    return ModelView(
+        name=comment_text(q.name),
+        prefix=prefix,
+        version=__version__,
+        numerics=NUMERICS_VERSION,
+        digest=q.digest(),
+        precision=q.precision,
+        outputs_mode=q.outputs,
+        inputs=q.inputs,
+        outputs=q.width,
+        x=Value(q.x),
+        y=Value(q.y),
+        tables=tuple(_tables(prefix, q)),
+        half_table=1 << (q.tables.bits - 1),
+        product_rounding=1 << q.tables.product_shift,
+        product_shift=q.tables.product_shift,
+        layers=tuple(layers),
+        advance=_part(layers[:behind], "x", None),
+        head=_part(layers[behind:], f"state->{last.h_field}[now]", "y"),
+        copied_h=None if layers[behind:] else f"state->{last.h_field}[now]",
+        macs=q.macs_per_step,
+        notes=tuple(comment_text(note) for note in q.notes),
+    )
+
+
+def _part(layers: list[LayerView], source: str, output: str | None) -> Part:
+    """Return the calls that take `source` through `layers`, the last writing to `output`."""
+    buffers, calls = [], []
+    for layer in layers:
+        if isinstance(layer, LstmView):
+            h, c = f"state->{layer.h_field}", f"state->{layer.c_field}"
+            calls.append(call(layer.function, [source, f"{h}[now]", f"{h}[next]", c]))
+            source = f"{h}[next]"
+        else:
+            target = output if output and layer is layers[-1] else f"{layer.c_name}_y"
+            if target != output:
+                buffers.append(Buffer(layer.y.type, target, f"{layer.macro}_OUTPUTS"))
+            calls.append(call(layer.function, [source, target]))
+            source = target
+    return Part(tuple(buffers), tuple(calls))
+
+
+def _tables(prefix: str, q: QuantizedNetwork) -> Iterator[Array]:
+    words = "Pairs of twice the slope and the value at the even edge, "
+    for name, table, what, format_ in (
+        ("sigmoid", q.tables.sigmoid, "Sigmoid of -16 .. 16", "Q0.15"),
+        ("tanh", q.tables.tanh, "Hyperbolic tangent of -8 .. 8", "Q0.15"),
+        ("exp2", q.tables.exp2, "2^x of 0 .. 1", "Q1.14"),
+    ):
+        last = q.layers[-1]
+        softmax = isinstance(last, QuantizedDense) and last.activation == "softmax"
+        if name != "exp2" or softmax:
+            what = f"{what} in {len(table)} segments (rule N{'10' if name == 'exp2' else '5'})"
+            yield Array(f"{prefix}_{name}", 16, f"[{len(table)}][2]", table, what, words + format_)

@@ -1,0 +1,15 @@
+/* What the startup code of a machine without an operating system has in common. */
+#ifndef HARNESS_START_H
+#define HARNESS_START_H
+
+#include <stdint.h>
+
+int main(void);
+
+/* Called with a stack and nothing else: fills .data and .bss, runs main, ends the image. */
+void harness_run(void);
+
+/* What every unexpected exception ends in. */
+void harness_fault(void);
+
+#endif
