@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from .quantized import QuantizedNetwork
 from .qformat import IntArray
+from .quantized import QuantizedNetwork
 from .target import Target
 from .toolchain.build import Sources, build_image, prefix_of
 from .toolchain.count import RUN_STEPS, bench_input, callgrind_count, measure

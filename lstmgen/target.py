@@ -22,7 +22,11 @@ RUNNERS: tuple[str, ...] = get_args(Runner)
 REGIONS = ("flash", "ram")
 """The memory regions that the project's linker script places things in."""
 
-_STRING, _STRINGS, _NUMBER, _TABLE = "a string", "a list of strings", "a positive integer", "a table"
+_STRING = "a string"
+_STRINGS = "a list of strings"
+_NUMBER = "a positive integer"
+_ADDRESS = "an address"
+_TABLE = "a table"
 
 _KEYS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
@@ -45,8 +49,8 @@ _KEYS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "memory": _TABLE,
         },
         "compile.memory": dict.fromkeys(REGIONS, _TABLE),
-        "compile.memory.flash": {"origin": "an address", "length": _NUMBER},
-        "compile.memory.ram": {"origin": "an address", "length": _NUMBER},
+        "compile.memory.flash": {"origin": _ADDRESS, "length": _NUMBER},
+        "compile.memory.ram": {"origin": _ADDRESS, "length": _NUMBER},
         "run": {
             "runner": _STRING,
             "program": _STRING,
@@ -237,7 +241,7 @@ def _fits(value: object, kind: str) -> bool:
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
     if kind == _TABLE:
         return isinstance(value, dict)
-    least = 1 if kind == _NUMBER else 0
+    least = 0 if kind == _ADDRESS else 1
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 

@@ -237,7 +237,7 @@ def _piece(trace: Trace, target: Target) -> int:
     if ram is None and target.run.input_bytes is None:
         return PIECE
     share = (ram.length if ram else _SMALL_RAM) // _RAM_SHARE
-    row = max(trace.x.shape[2] * trace.input_bytes, trace.y.shape[2] * trace.output_bytes)
+    row: int = max(trace.x.shape[2] * trace.input_bytes, trace.y.shape[2] * trace.output_bytes)
     return max(1, min(PIECE, share // row))
 
 

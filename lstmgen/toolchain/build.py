@@ -216,6 +216,6 @@ def link(
 def write_commands(folder: Path, commands: Sequence[str]) -> None:
     """Write the commands as a shell script that repeats them in the folder."""
     script = folder / "commands.sh"
-    lines = ["#!/bin/sh", "# Repeats what was done here.", 'cd "$(dirname "$0")" || exit 1', "set -ex"]
+    lines = ["#!/bin/sh", "# Repeats what was done here.", "set -ex", 'cd "$(dirname "$0")"']
     script.write_text("\n".join([*lines, *commands]) + "\n", encoding="utf-8")
     script.chmod(0o755)

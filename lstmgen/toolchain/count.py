@@ -39,7 +39,9 @@ def bench_input(x: np.ndarray, warm: int, input_bytes: int) -> bytes:
     return struct.pack("<II", warm, steps) + x.astype(f"<i{input_bytes}").tobytes()
 
 
-def measure(image: Image, data: bytes, folder: Path, *, timeout: float = RUN_TIMEOUT) -> Measurement:
+def measure(
+    image: Image, data: bytes, folder: Path, *, timeout: float = RUN_TIMEOUT
+) -> Measurement:
     """Run a bench image and return what it measured.
 
     Raises ToolError where the counter fails its check against loops of known length.

@@ -17,6 +17,7 @@ _STATUS = {
     3: "it asked for more input than there is",
     4: "it could not open input.bin or output.bin",
     5: "it met a command it does not know",
+    6: "the stack outgrew its region",
 }
 """What the harness's exit statuses mean; harness/io.h names them."""
 
@@ -65,7 +66,7 @@ def run_command(image: Image, *, counted: bool = False) -> list[str]:
         command += ["-cpu", run.cpu]
     if run.runner == "qemu-riscv":
         command += ["-bios", "none"]
-    command += ["-display", "none", "-serial", "none", "-monitor", "none", "-nic", "none"]
+    command += ["-display", "none", "-serial", "none", "-monitor", "none"]
     command += ["-semihosting-config", "enable=on,target=native"]
     if counted:
         command += ["-icount", f"shift={_INSTRUCTION_NS_LOG2[run.runner]},sleep=off"]

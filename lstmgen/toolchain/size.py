@@ -43,7 +43,12 @@ class Footprint:
 
 
 def footprint(
-    files: Sources, target: Target, folder: Path, *, optimize: str = "-O2", flags: Sequence[str] = ()
+    files: Sources,
+    target: Target,
+    folder: Path,
+    *,
+    optimize: str = "-O2",
+    flags: Sequence[str] = (),
 ) -> Footprint:
     """Compile the model in `folder` for the target and weigh it; nothing is run.
 

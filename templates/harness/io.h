@@ -9,7 +9,8 @@ enum {
     IO_FAULT = 2,         /* the processor took an exception */
     IO_END_OF_INPUT = 3,  /* the image wanted more input than there is */
     IO_NO_FILE = 4,       /* input.bin or output.bin cannot be opened */
-    IO_BAD_COMMAND = 5    /* the input holds what the image does not know */
+    IO_BAD_COMMAND = 5,   /* the input holds what the image does not know */
+    IO_STACK = 6          /* the stack outgrew its region */
 };
 
 void io_open(void);

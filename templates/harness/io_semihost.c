@@ -3,6 +3,8 @@
  * A call stops the machine, so bytes go through buffers. */
 #include "io.h"
 
+#include "start.h"
+
 enum { SYS_OPEN = 0x01, SYS_WRITE = 0x05, SYS_READ = 0x06, SYS_EXIT_EXTENDED = 0x20 };
 enum { OPEN_READ_BINARY = 1, OPEN_WRITE_BINARY = 5 };
 
@@ -100,8 +102,11 @@ void io_put(uint8_t byte)
 
 void io_exit(int status)
 {
-    const word arguments[2] = {APPLICATION_EXIT, (word)status};
+    word arguments[2] = {APPLICATION_EXIT, (word)status};
 
+    if (status == IO_DONE && harness_stack_outgrown()) {
+        arguments[1] = IO_STACK;
+    }
     flush();
     for (;;) {
         (void)semihost(SYS_EXIT_EXTENDED, arguments);

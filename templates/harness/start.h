@@ -12,4 +12,7 @@ void harness_run(void);
 /* What every unexpected exception ends in. */
 void harness_fault(void);
 
+/* Whether the lowest bytes of the stack have been written. */
+int harness_stack_outgrown(void);
+
 #endif

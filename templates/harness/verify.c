@@ -39,6 +39,9 @@ static struct {
     uint8_t after[GUARD_BYTES];
 } outputs;
 
+/* Bytes that the model wrote where it had nothing to write. */
+static uint32_t stray_bytes;
+
 static tested_input x[HARNESS_PIECE * TESTED_INPUTS];
 static int32_t dump[TESTED_STATE_VALUES];
 
@@ -51,26 +54,25 @@ static void fill(void *memory, uint32_t count)
     }
 }
 
-static uint32_t damage(const uint8_t *guard)
+static void check(const void *memory, uint32_t count)
 {
-    uint32_t bytes = 0u;
-    uint8_t i;
+    const uint8_t *byte = memory;
 
-    for (i = 0u; i < GUARD_BYTES; i++) {
-        bytes += guard[i] != FILLER;
+    while (count-- != 0u) {
+        stray_bytes += *byte++ != FILLER;
     }
-    return bytes;
 }
 
-static uint32_t all_damage(void)
+static void check_guards(void)
 {
-    uint32_t bytes = damage(outputs.before) + damage(outputs.after);
     uint8_t i;
 
+    check(outputs.before, GUARD_BYTES);
+    check(outputs.after, GUARD_BYTES);
     for (i = 0u; i < HARNESS_INSTANCES; i++) {
-        bytes += damage(instances[i].before) + damage(instances[i].after);
+        check(instances[i].before, GUARD_BYTES);
+        check(instances[i].after, GUARD_BYTES);
     }
-    return bytes;
 }
 
 static void put_state(const tested_state *state)
@@ -96,6 +98,7 @@ static void run(tested_state *state, uint8_t operation, uint16_t steps)
     } else {
         tested_run(state, x, steps, y);
     }
+    check(outputs.y, (uint32_t)(y - outputs.y) * sizeof *y);
     put_state(state);
     io_put_outputs(y, (uint32_t)rows * TESTED_OUTPUTS);
 }
@@ -116,7 +119,8 @@ int main(void)
         }
         switch (operation) {
         case OP_END:
-            io_put_word(all_damage());
+            check_guards();
+            io_put_word(stray_bytes);
             io_exit(IO_DONE);
             break;
         case OP_RESET:
