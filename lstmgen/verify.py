@@ -263,7 +263,7 @@ def _run_all(image: Image, inputs: Sequence[bytes], timeout: float) -> list[IntA
     answers = []
     for number, data in enumerate(inputs):
         folder = image.folder / f"run{number}"
-        lines.append(f"(cd {folder.name} && {shell_line(run_command(image))})")
+        lines.append(f"(cd {folder.name} && {shell_line(run_command(image, folder))})")
         write_commands(image.folder, lines)
         output = run_image(image, data, folder, timeout=timeout)
         answers.append(np.frombuffer(output, "<i4").astype(np.int64))

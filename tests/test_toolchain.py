@@ -1,5 +1,6 @@
 """Compile, run and weigh the toy model with the targets' real tools."""
 
+import shutil
 import struct
 import subprocess
 from dataclasses import replace
@@ -19,7 +20,7 @@ from lstmgen.toolchain import (
     tool_versions,
 )
 from lstmgen.trace import Operation, command
-from tools import RUNNABLE, usable
+from tools import RUNNABLE, need_program, usable
 
 END = command(Operation.END)
 INPUT = {"HARNESS_INPUT_BYTES": 64}
@@ -41,15 +42,6 @@ def test_an_image_answers_commands(name: str, tmp_path: Path) -> None:
     assert words[:10] == (2, 2, 2, 40, 40, 40, 0, 0, -40, -40)
     assert words[10:16] == (26, 41, -34, 425, 671, -546)
     assert words[20:] == (*words[16:18], 0, 0)
-
-
-def test_the_folder_builds_again_elsewhere(tmp_path: Path) -> None:
-    target = usable("host")
-    build_image(toy_files(), "verify", target, tmp_path / "a")
-    moved = (tmp_path / "a").rename(tmp_path / "b")
-    (moved / "verify.elf").unlink()
-    subprocess.run([moved / "commands.sh"], check=True, capture_output=True)
-    assert (moved / "verify.elf").is_file()
 
 
 def test_missing_compiler_names_the_package(tmp_path: Path) -> None:
@@ -197,3 +189,58 @@ def test_versions_are_one_line_each() -> None:
     assert versions["arm-none-eabi-gcc"].startswith("arm-none-eabi-gcc")
     assert versions["qemu-system-arm"].startswith("QEMU emulator version")
     assert "does not tell" in tool_versions(usable("avr"))["simavr"]
+
+
+INSTALLER = Path(__file__).resolve().parent.parent / "tools" / "install-tools.sh"
+
+
+def install(folder: Path, **programs: str) -> subprocess.CompletedProcess[str]:
+    """Run the installer where there are only these programs, each a line of shell."""
+    shell = str(shutil.which("sh"))
+    for name, line in programs.items():
+        program = folder / name.replace("_", "-")
+        program.write_text(f"#!{shell}\n{line}\n", encoding="utf-8")
+        program.chmod(0o755)
+    command = [shell, str(INSTALLER)]
+    return subprocess.run(command, env={"PATH": str(folder)}, capture_output=True, text=True)
+
+
+def test_the_installer_says_what_it_installs_and_uses_sudo_if_not_root(tmp_path: Path) -> None:
+    result = install(
+        tmp_path,
+        id="echo 1000",
+        sudo='echo "SUDO $*"',
+        apt_get="exit 1",
+        apt_cache='test "$2" != gcc-arc-linux-gnu',
+        avr_gcc="exit 1",
+    )
+    assert result.returncode == 0, result.stderr
+    first, update, line = result.stdout.splitlines()
+    assert first.startswith("install-tools: installing by apt-get: gcc g++ clang gcc-arm-none-eabi")
+    assert update == "SUDO apt-get update"
+    assert line.startswith("SUDO env DEBIAN_FRONTEND=noninteractive apt-get install --yes")
+    packages = line.split()
+    assert "qemu-system-misc" in packages
+    assert "avr-libc" in packages
+    assert not {"gcc-avr", "gcc-arc-linux-gnu"} & set(packages)
+    assert "no package gcc-arc-linux-gnu; left out" in result.stderr
+
+
+def test_the_installer_speaks_plainly_where_it_cannot(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    result = install(tmp_path / "a", id="echo 0")
+    assert result.returncode == 1
+    assert "this system has no apt-get; install these" in result.stderr
+    result = install(tmp_path / "b", id="echo 1000", apt_get="exit 1")
+    assert result.returncode == 1
+    assert "not root, and no sudo: let root run" in result.stderr
+
+
+def test_the_installer_leaves_alone_what_is_present() -> None:
+    for name in list_targets():
+        usable(name)
+    for program in ("g++", "clang", "valgrind", "cppcheck"):
+        need_program(program)
+    result = subprocess.run([INSTALLER], capture_output=True, text=True, check=True)
+    assert result.stdout == "install-tools: all tools are present\n"

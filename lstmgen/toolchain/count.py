@@ -82,7 +82,7 @@ def callgrind_count(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "input.bin").write_bytes(data)
     command = [valgrind, "--tool=callgrind", "--callgrind-out-file=callgrind.out"]
-    command += [f"--toggle-collect={function}", *run_command(image)]
+    command += [f"--toggle-collect={function}", *run_command(image, folder)]
     what = f"counting {function} by callgrind"
     result = call(command, folder, timeout=timeout, what=what)
     found = re.search(rb"Collected : (\d+)", result.stderr)

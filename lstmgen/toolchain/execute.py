@@ -1,5 +1,6 @@
 """Run an image: on this computer, in QEMU, or in simavr. Bytes go in, bytes come out."""
 
+import os
 import re
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def run_image(
     (folder / "input.bin").write_bytes(data)
     if run.runner == "simavr":
         return _run_simavr(image, data, folder, timeout)
-    command = run_command(image, counted=counted)
+    command = run_command(image, folder, counted=counted)
     what = f"running {image.elf.name} for {image.target.name}"
     result = call(command, folder, timeout=timeout, what=what)
     if result.returncode != 0:
@@ -53,14 +54,16 @@ def run_image(
     return (folder / "output.bin").read_bytes()
 
 
-def run_command(image: Image, *, counted: bool = False) -> list[str]:
-    """Return the command that runs the image in the current folder."""
+def run_command(image: Image, folder: Path, *, counted: bool = False) -> list[str]:
+    """Return the command that runs the image in `folder`; paths in it count from there."""
     run = image.target.run
+    elf = os.path.relpath(image.elf, folder)
     if run.runner == "native":
-        return [str(image.elf.resolve())]
+        return [os.path.join(".", elf)]  # noqa: PTH118  # a path without a "." is no program
     program = find_tool(run.program, run.packages, f"running target {image.target.name}")
     if run.runner == "simavr":
-        return [program, "-m", run.machine, "-f", str(run.clock_hz)]
+        # The copy with the input filled in.
+        return [program, "-m", run.machine, "-f", str(run.clock_hz), image.elf.name]
     command = [program, "-M", run.machine]
     if run.cpu:
         command += ["-cpu", run.cpu]
@@ -70,7 +73,7 @@ def run_command(image: Image, *, counted: bool = False) -> list[str]:
     command += ["-semihosting-config", "enable=on,target=native"]
     if counted:
         command += ["-icount", f"shift={_INSTRUCTION_NS_LOG2[run.runner]},sleep=off"]
-    return [*command, "-kernel", str(image.elf.resolve())]
+    return [*command, "-kernel", elf]
 
 
 def instructions_per_tick(target: Target) -> float:
@@ -92,9 +95,8 @@ def _run_simavr(image: Image, data: bytes, folder: Path, timeout: float) -> byte
     content = bytearray(image.elf.read_bytes())
     start = elf.offset_of(room)
     content[start : start + len(data)] = data
-    filled = folder / image.elf.name
-    filled.write_bytes(content)
-    command = [*run_command(image), filled.name]
+    (folder / image.elf.name).write_bytes(content)
+    command = run_command(image, folder)
     what = f"running {image.elf.name} for {image.target.name}"
     result = call(command, folder, timeout=timeout, what=what)
     # A line of text, between the escape sequences of its colour, ends in a point that

@@ -9,9 +9,6 @@ from pathlib import Path
 from ..errors import ToolError
 from ..target import Target
 
-OPTIONAL = frozenset({"valgrind"})
-"""Packages that a target can do without: what they add is left out where they are missing."""
-
 _SHOWN_LINES = 40
 
 
