@@ -22,8 +22,8 @@ import numpy as np
 
 from lstmgen.emulator import Emulator
 from lstmgen.network import Lstm, Network
-from lstmgen.quantize import quantize
 from lstmgen.quantized import PRECISIONS
+from lstmgen.quantizer import quantize
 
 INPUTS, UNITS, STEPS = 9, 32, 128
 

@@ -12,15 +12,15 @@ import numpy as np
 
 import lstmgen
 from lstmgen.bench import BenchResult, bench
-from lstmgen.build import build
 from lstmgen.dataset import Dataset, load_calibration, load_dataset
 from lstmgen.errors import LstmgenError
 from lstmgen.folder import write_folder
+from lstmgen.output import build
 from lstmgen.quantized import PRECISIONS, QuantizedNetwork
 from lstmgen.report import measure_accuracy
 from lstmgen.target import Target
 from lstmgen.toolchain import missing_tools
-from lstmgen.verify import verify
+from lstmgen.verification import verify
 
 EXAMPLES = Path(__file__).resolve().parent
 OUTPUT = EXAMPLES.parent / "build" / "demo"

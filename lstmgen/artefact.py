@@ -56,6 +56,7 @@ def to_arrays(q: QuantizedNetwork) -> dict[str, Array]:
         "outputs": q.outputs,
         "calibrated": q.calibrated,
         "table_bits": q.tables.bits,
+        "sha256": q.digest(),
         "notes": list(q.notes),
         "layers": [_describe(layer) for layer in q.layers],
     }
@@ -99,6 +100,8 @@ def from_arrays(arrays: Mapping[str, Array], source: str) -> QuantizedNetwork:
         problems = _structure_problems(q)
         if not problems:
             check(q)
+            if q.digest() != description["sha256"]:
+                problems = ["its integers were changed; quantize the model again"]
     except LstmgenError as error:
         raise ModelError(str(error)) from None
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:

@@ -16,7 +16,7 @@ from .toolchain.build import Sources, build_image, prefix_of
 from .toolchain.count import RUN_STEPS, bench_input, callgrind_count, measure
 from .toolchain.execute import RUN_TIMEOUT
 from .toolchain.size import footprint
-from .verify import model_files
+from .verification import model_files
 
 STEPS = 16
 """Steps that are counted, after as many to bring the state into use."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .emulator import Emulator
@@ -22,13 +23,14 @@ class Chunk:
     """Raw outputs y for sequences `rows`, and time steps `steps` where the sequence is output.
 
     y: (len(rows), width) or (len(rows), len(steps), width). done: time steps computed,
-    summed over the sequences.
+    summed over the sequences; clipped: inputs limited to their format.
     """
 
     rows: slice
     steps: slice
     y: IntArray | None
     done: int
+    clipped: int
 
 
 def emulate(q: QuantizedNetwork, x: NDArray[Any]) -> Iterator[Chunk]:
@@ -46,9 +48,11 @@ def emulate(q: QuantizedNetwork, x: NDArray[Any]) -> Iterator[Chunk]:
         length = max(1, _CHUNK_VALUES // (batch * widest))
         for start in range(0, x.shape[1], length):
             steps = slice(start, min(start + length, x.shape[1]))
-            y = emulator.run(q.x.to_raw(x[rows, steps]))
+            real = np.asarray(x[rows, steps], np.float64)
+            y = emulator.run(q.x.to_raw(real))
             wanted = q.outputs == "sequence" or steps.stop == x.shape[1]
-            yield Chunk(rows, steps, y if wanted else None, batch * (steps.stop - steps.start))
+            done = batch * (steps.stop - steps.start)
+            yield Chunk(rows, steps, y if wanted else None, done, q.x.count_clipped(real))
 
 
 def output_shape(q: QuantizedNetwork, x: NDArray[Any]) -> tuple[int, ...]:

@@ -45,6 +45,11 @@ class QFormat:
         clamped = np.clip(np.nan_to_num(scaled, nan=0.0), self.lo, self.hi)
         return np.asarray(clamped, np.int64)
 
+    def count_clipped(self, real: ArrayLike) -> int:
+        """Return how many of the values `to_raw` limits to the format."""
+        rounded = np.floor(np.asarray(real, np.float64) * 2.0**self.frac + 0.5)
+        return int(np.count_nonzero((rounded < self.lo) | (rounded > self.hi)))
+
     def to_real(self, raw: ArrayLike) -> FloatArray:
         """Return the real values of the integers `raw`."""
         return np.asarray(raw, np.float64) * self.step

@@ -122,7 +122,7 @@ def measure_accuracy(network: Network, q: QuantizedNetwork, data: Dataset) -> Ac
     for first in range(0, len(data.x), length):
         x = np.asarray(data.x[first : first + length], np.float64)
         raw = q.x.to_raw(x)
-        saturated_inputs += _count_clipped(q, x)
+        saturated_inputs += q.x.count_clipped(x)
         emulator.reset(len(x))
         trace = emulator.trace(raw)
         expected = reference.run(network, x)
@@ -162,13 +162,8 @@ def measure_accuracy(network: Network, q: QuantizedNetwork, data: Dataset) -> Ac
             for layer in q.layers
             if isinstance(layer, QuantizedDense) and layer.activation in ("linear", "relu")
         },
-        metric=_metric(network, data, y_float, y_quantized),
+        metric=_metric(network, q, data, y_float, y_quantized),
     )
-
-
-def _count_clipped(q: QuantizedNetwork, x: FloatArray) -> int:
-    rounded = np.floor(x * 2.0**q.x.frac + 0.5)
-    return int(np.count_nonzero((rounded < q.x.lo) | (rounded > q.x.hi)))
 
 
 def _classes(network: Network, y: FloatArray) -> IntArray:
@@ -182,7 +177,7 @@ def _agreement(network: Network, y: FloatArray, yq: FloatArray) -> float | None:
 
 
 def _metric(
-    network: Network, data: Dataset, y: FloatArray, yq: FloatArray
+    network: Network, q: QuantizedNetwork, data: Dataset, y: FloatArray, yq: FloatArray
 ) -> dict[str, Any]:
     if data.label is not None:
         if network.width == 1 and network.activation not in HEADS:
@@ -191,6 +186,12 @@ def _metric(
                 "expected `target` values"
             )
         label = _fitting("label", data.label, y.shape[:-1])
+        classes = q.layers[-1].rows if isinstance(q.layers[-1], QuantizedDense) else network.width
+        if label.min() < 0 or label.max() >= classes:
+            raise ModelError(
+                f"label spans {label.min()}..{label.max()}; expected 0..{classes - 1}, the "
+                "classes of the network"
+            )
         return {
             "name": "accuracy",
             "float": float(np.mean(_classes(network, y) == label)),

@@ -171,7 +171,7 @@ def _find(name: str, beside: Path | None) -> Path:
     hint = f"did you mean {near[0]!r}? " if near else ""
     where = f"{beside}: extends: " if beside else ""
     raise TargetError(
-        f"{where}target {name!r} is unknown; {hint}Known are {', '.join(known)}, "
+        f"{where}target {name!r} is unknown; {hint}known are {', '.join(known)}, "
         "or give the path of a TOML file"
     )
 

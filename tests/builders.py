@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from lstmgen.network import Activation, Dense, Lstm, Network
-from lstmgen.quantize import quantize
 from lstmgen.quantized import Precision, QuantizedNetwork
+from lstmgen.quantizer import quantize
 
 PRECISIONS: tuple[Precision, ...] = ("q15", "w8a16", "q7")
 

@@ -12,6 +12,7 @@ from lstmgen.qformat import IntArray
 from lstmgen.quantized import QuantizedNetwork
 from lstmgen.selftest import make_selftest
 from lstmgen.target import load_target
+
 from tools import need_program
 
 C_WARNINGS = [

@@ -2,12 +2,13 @@ import json
 
 import numpy as np
 import pytest
-from builders import NETWORKS, PRECISIONS, quantized, raw_inputs
 
 from lstmgen import artefact
 from lstmgen.emulator import Emulator
 from lstmgen.errors import ModelError
 from lstmgen.npz import npz_bytes, read_npz
+
+from builders import NETWORKS, PRECISIONS, quantized, raw_inputs
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -91,6 +92,7 @@ def reshape(key, shape):
         (reshape("lstm0.bias", (4,)), r"lstm0.bias is \(4,\); expected \(28,\)"),
         (reshape("head.w", (3,)), r"head: weights are not matrices"),
         (raise_one("lstm0.wx", (0, 0), 2**31), r"lstm0.wx spans .*; expected -32767..32767"),
+        (raise_one("lstm0.wx", (0, 0), 7), r"q.npz: its integers were changed"),
         (raise_one("lstm0.frac", 0, 99), r"lstm0.shift spans"),
         (raise_one("lstm0.bias", 0, 2**40), r"lstm0.bias spans"),
         (raise_one("lstm0.bias", 0, 2**31 - 1), r"lstm0 row 0: accumulator can reach \d+"),

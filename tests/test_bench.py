@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import quantized
-from toy import MACS, toy_files, toy_inputs
 
 from lstmgen.bench import BenchResult, bench, bench_files
 from lstmgen.errors import ToolError
 from lstmgen.target import Target, load_target
-from lstmgen.verify import default_inputs, verify
+from lstmgen.verification import default_inputs, verify
+
+from builders import quantized
 from tools import RUNNABLE, need_program, usable
+from toy import MACS, toy_files, toy_inputs
 
 # A step of one set-up, `rounds` of a loop, and a return; beside it what that costs.
 ARM_LOOP = "ldr r3, =%d\n1:\n subs r3, #1\n bne 1b\n bx lr\n .ltorg"

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import NETWORKS, PRECISIONS, dense, lstm, quantized, raw_inputs
-from compiled import Library, sources, write
-from conftest import ROOT
 
 from lstmgen.codegen import OUTPUTS, footprint, generate, port_header
 from lstmgen.emulator import Emulator
-from lstmgen.errors import LstmgenError, RangeError
+from lstmgen.errors import LstmgenError, RangeError, TargetError
 from lstmgen.network import Network
-from lstmgen.quantize import quantize
 from lstmgen.quantized import Precision, QuantizedDense
+from lstmgen.quantizer import quantize
 from lstmgen.selftest import make_selftest
 from lstmgen.target import list_targets
+
+from builders import NETWORKS, PRECISIONS, dense, lstm, quantized, raw_inputs
+from compiled import Library, sources, write
+from conftest import ROOT
 from tools import need_program
 
 
@@ -328,3 +329,14 @@ def test_the_readme_tells_formulas_and_sizes() -> None:
         assert f"| {size} |" in readme
     assert "lstmgen build kws_model.npz --target host --name kws" in readme
     assert f"= {q.x.lo}" not in readme
+
+
+def test_constants_beyond_the_pointers_of_avr_are_refused() -> None:
+    q = quantize(Network.of(lstm(2, 128)), "w8a16")
+    with pytest.raises(TargetError) as caught:
+        sources(q, target="avr")
+    lines = str(caught.value).splitlines()
+    assert lines[0].startswith("model_lstm0_wh takes 65536 bytes; avr has at most 32767 in an")
+    assert "weights and tables take" in lines[1]
+    assert "--precision q7" in lines[1]
+    assert sources(q, target="arm")

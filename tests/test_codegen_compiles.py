@@ -4,10 +4,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from builders import NETWORKS, PRECISIONS, quantized
-from compiled import C_WARNINGS, LANGUAGES, compile_c, sources, write
 
 from lstmgen.quantized import Precision
+
+from builders import NETWORKS, PRECISIONS, quantized
+from compiled import C_WARNINGS, LANGUAGES, compile_c, sources, write
 from tools import need_program
 
 EVERYTHING = ("odd_sizes", "extreme_weights")

@@ -1,13 +1,15 @@
 import numpy as np
 import pytest
-from builders import NETWORKS, PRECISIONS, calibration, quantized, raw_inputs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstmgen.emulate import emulate, output_shape
 from lstmgen.emulator import Emulator
+from lstmgen.errors import ModelError, RangeError
 from lstmgen.network import Dense, Lstm, Network
-from lstmgen.quantize import quantize
+from lstmgen.quantizer import quantize
+
+from builders import NETWORKS, PRECISIONS, calibration, quantized, raw_inputs
 
 
 def assert_equal(one: Emulator, two: Emulator) -> None:
@@ -86,6 +88,21 @@ def _random_network(r):
             layers.append(Dense(f"d{at}", W, b, str(activation)))
         width = rows
     return Network(tuple(layers), outputs=str(r.choice(["last", "sequence"])))
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (np.zeros((2, 3, 3), int), ModelError, r"2 sequences for a state of 1; call reset"),
+        (np.zeros((1, 3), int), ModelError, r"inputs are \(1, 3\); expected \(1, steps, 3\)"),
+        (np.zeros((1, 0, 3), int), ModelError, r"inputs are \(1, 0, 3\)"),
+        (np.zeros((1, 3, 3)), ModelError, r"of type float64; expected integers"),
+        (np.full((1, 3, 3), 128), RangeError, r"span 128..128; expected -128..127, the range of"),
+    ],
+)
+def test_bad_inputs(x, error, message):
+    with pytest.raises(error, match=message):
+        Emulator(quantized("odd_sizes", "q7")).run(x)
 
 
 def test_instances_are_independent():

@@ -10,8 +10,8 @@ import pytest
 from lstmgen.emulator import Emulator
 from lstmgen.network import Lstm, Network
 from lstmgen.npz import read_npz
-from lstmgen.quantize import quantize
 from lstmgen.quantized import PRECISIONS, Precision
+from lstmgen.quantizer import quantize
 from lstmgen.readers import read_model
 from lstmgen.reference import run
 

@@ -18,7 +18,8 @@ def test_writes_and_rewrites_ours(tmp_path):
 
 def test_refuses_what_is_not_ours(tmp_path):
     (tmp_path / "main.c").write_text("int main;")
-    with pytest.raises(OutputError, match=r"not an earlier output .* \(it holds main.c\); .*--force"):
+    message = r"not an earlier output .* \(it holds main.c\); .*--force"
+    with pytest.raises(OutputError, match=message):
         write_folder(FILES, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["main.c"]
     write_folder(FILES, tmp_path, force=True)

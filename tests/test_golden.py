@@ -4,11 +4,12 @@ import difflib
 from pathlib import Path
 
 import pytest
+
+from lstmgen.quantized import Precision
+
 from builders import quantized
 from compiled import sources
 from conftest import ROOT
-
-from lstmgen.quantized import Precision
 
 GOLDEN = ROOT / "tests" / "golden"
 MODELS: dict[str, tuple[str, Precision]] = {

@@ -2,12 +2,13 @@ import re
 
 import numpy as np
 import pytest
-from builders import PRECISIONS, quantized
-from compiled import sources
 
 from lstmgen.codegen.layout import deinterleave, interleave, pack_lstm, storage_bits
 from lstmgen.errors import RangeError
 from lstmgen.quantized import Precision, QuantizedDense
+
+from builders import PRECISIONS, quantized
+from compiled import sources
 
 
 @pytest.mark.parametrize("shape", [(4,), (4, 3), (20, 1), (12, 7)])

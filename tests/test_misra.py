@@ -5,11 +5,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
+from lstmgen.quantized import Precision
+
 from builders import quantized
 from compiled import sources, write
 from conftest import ROOT
-
-from lstmgen.quantized import Precision
 from tools import need_program
 
 NETWORKS: tuple[tuple[str, Precision], ...] = (

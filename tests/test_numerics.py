@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from lstmgen.emulator import ops
 from lstmgen.errors import RangeError
 from lstmgen.qformat import QFormat, max_frac
-from lstmgen.quantize.tables import dump_tables, fit_tables, load_tables
 from lstmgen.quantized import TABLE_BITS
+from lstmgen.quantizer.tables import dump_tables, fit_tables, load_tables
 
 INT32 = st.integers(-(2**31), 2**31 - 1)
 
@@ -94,7 +94,7 @@ def test_shipped_tables_are_the_fit(bits):
 
 
 def test_table_file_is_what_the_fit_writes():
-    from lstmgen.quantize import tables
+    from lstmgen.quantizer import tables
 
     assert tables._FILE.read_text(encoding="utf-8") == dump_tables()
 

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from builders import NETWORKS, PRECISIONS, calibration, dense, lstm, quantized
 
 from lstmgen import reference
 from lstmgen.bounds import INT32_MAX, bound_table, check, magnitude
@@ -8,8 +7,10 @@ from lstmgen.emulator import Emulator
 from lstmgen.errors import ModelError, RangeError
 from lstmgen.network import Dense, Lstm, Network
 from lstmgen.qformat import QFormat
-from lstmgen.quantize import quantize
 from lstmgen.quantized import QuantizedDense, QuantizedLstm
+from lstmgen.quantizer import quantize
+
+from builders import NETWORKS, PRECISIONS, calibration, dense, lstm, quantized
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -134,6 +135,7 @@ def test_initial_state_is_rounded():
         ({"table_bits": 12}, r"table bits 12; expected 6 to 11"),
         ({"calibration": np.zeros((2, 5, 3))}, r"calibration: the inputs are \(2, 5, 3\); "
          r"expected \(sequences, steps, 2\), since the network takes 2 inputs"),
+        ({"calibration": np.full((1, 1, 2), 1e30)}, r"inputs reach 1e\+30; expected at most"),
         ({"calibration": np.zeros((5, 2))}, r"the inputs are \(5, 2\)"),
         ({"calibration": np.full((1, 1, 2), np.nan)}, r"2 inputs are NaN or infinite"),
         ({"calibration": np.array([[["a", "b"]]])}, r"of type <U1; expected numbers"),
@@ -157,8 +159,8 @@ def test_states_beyond_their_range_are_refused():
     layer = lstm(2, 2)
     with pytest.raises(ModelError, match=r"lstm0.h0 reaches 1.5; expected at most 1"):
         quantize(Network.of(Lstm("lstm0", layer.W, layer.U, layer.b, np.array([1.5, 0]))))
+    c0 = np.array([0, 1025.0])
     with pytest.raises(ModelError, match=r"lstm0.c0 reaches 1025; expected less than 1024"):
-        c0 = np.array([0, 1025.0])
         quantize(Network.of(Lstm("lstm0", layer.W, layer.U, layer.b, None, c0)), "q15")
 
 

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
-from builders import dense, lstm
 
 from lstmgen import reference
 from lstmgen.errors import ModelError
 from lstmgen.network import Dense, Lstm, Network
+
+from builders import dense, lstm
 
 
 def test_one_unit_by_hand():

@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-from builders import PRECISIONS
-from tools import usable
 
 from lstmgen.dataset import Dataset
-from lstmgen.quantize import quantize
+from lstmgen.quantizer import quantize
 from lstmgen.readers import ReadOptions, read_model
 from lstmgen.report import measure_accuracy
-from lstmgen.verify import verify
+from lstmgen.verification import verify
+
+from builders import PRECISIONS
+from tools import usable
 
 FLOORS = {"q15": 64, "w8a16": 47, "q7": 37}
 """Output SQNR in dB that plain rounding reaches on the activity recogniser."""

@@ -1,14 +1,15 @@
 import numpy as np
 import pytest
-from builders import NETWORKS, calibration, dense, lstm, quantized
 
 from lstmgen import reference
 from lstmgen.dataset import Dataset
 from lstmgen.emulator import Emulator
 from lstmgen.errors import ModelError
 from lstmgen.network import Network
-from lstmgen.quantize import quantize
+from lstmgen.quantizer import quantize
 from lstmgen.report import measure_accuracy
+
+from builders import NETWORKS, calibration, dense, lstm, quantized
 
 
 @pytest.mark.parametrize("name", ["sequence", "odd_sizes", "stacked_argmax"])
@@ -84,6 +85,7 @@ def test_json_keys_are_stable():
     [
         ({"label": np.zeros(3)}, r"label is \(3,\); expected \(8,\)"),
         ({"label": np.array(["a"] * 8)}, r"label holds <U1; expected numbers"),
+        ({"label": np.arange(8)}, r"label spans 0..7; expected 0..2"),
         ({"target": np.zeros((8, 2))}, r"target is \(8, 2\); expected \(8, 3\)"),
     ],
 )

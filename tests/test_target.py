@@ -8,6 +8,8 @@ import pytest
 from lstmgen.errors import TargetError
 from lstmgen.target import Region, list_targets, load_target
 
+from conftest import ROOT
+
 BOARD = """
 name = "my-board"
 description = "a board of ours"
@@ -80,7 +82,7 @@ def test_a_board_brings_its_own_linker_script(tmp_path: Path) -> None:
 def test_unknown_target_lists_the_known_and_the_nearest() -> None:
     with pytest.raises(TargetError, match=r"'cortex-m5' is unknown; did you mean 'cortex-m55'\?"):
         load_target("cortex-m5")
-    with pytest.raises(TargetError, match=r"'z80' is unknown; Known are arc, arm, avr, cortex-m0"):
+    with pytest.raises(TargetError, match=r"'z80' is unknown; known are arc, arm, avr, cortex-m0"):
         load_target("z80")
 
 
@@ -159,3 +161,12 @@ def test_a_circle_of_extends_is_told(tmp_path: Path) -> None:
     path = write(tmp_path, 'extends = "./b.toml"', "a.toml")
     write(tmp_path, 'extends = "./a.toml"', "b.toml")
     assert "extends goes in a circle: a -> b -> a; remove one" in error_of(path)
+
+
+def test_the_example_of_the_documentation_is_valid(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "targets.md").read_text(encoding="utf-8")
+    file = tmp_path / "gateway.toml"
+    file.write_text(text.split("```toml\n")[1].split("```")[0], encoding="utf-8")
+    target = load_target(file)
+    assert (target.name, target.isa, target.runs) == ("gateway", "armv7em", False)
+    assert target.compile.memory["ram"].length == 0x20000

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from toy import toy_files
 
 from lstmgen.errors import ToolError
 from lstmgen.target import Target, list_targets, load_target
@@ -20,7 +19,9 @@ from lstmgen.toolchain import (
     tool_versions,
 )
 from lstmgen.trace import Operation, command
+
 from tools import RUNNABLE, need_program, usable
+from toy import toy_files
 
 END = command(Operation.END)
 INPUT = {"HARNESS_INPUT_BYTES": 64}

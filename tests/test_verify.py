@@ -8,15 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import NETWORKS, PRECISIONS, quantized
-from toy import toy_files, toy_inputs, toy_trace
 
 from lstmgen.errors import ModelError, OutputError, ToolError
 from lstmgen.quantized import Precision
 from lstmgen.target import load_target
 from lstmgen.toolchain import Sources
 from lstmgen.trace import Operation, expected_of, records_of
-from lstmgen.verify import (
+from lstmgen.verification import (
     PIECE,
     SANITIZERS,
     VerifyResult,
@@ -25,7 +23,10 @@ from lstmgen.verify import (
     verify,
     verify_trace,
 )
+
+from builders import NETWORKS, PRECISIONS, quantized
 from tools import RUNNABLE, need_program, usable
+from toy import toy_files, toy_inputs, toy_trace
 
 
 @pytest.fixture
@@ -238,7 +239,7 @@ def test_inputs_that_do_not_fit_are_told() -> None:
         verify(q, None, host, np.zeros((2, 3, 4), np.int64))
     with pytest.raises(ModelError, match=r"lie in 0..128; expected raw integers in -128..127"):
         verify(q, None, host, np.array([[[0, 0, 128]]]))
-    with pytest.raises(ToolError, match=r"nowhere: no such folder; give one that `lstmgen build`"):
+    with pytest.raises(ModelError, match=r"nowhere: no such folder; expected one that"):
         verify(q, Path("nowhere"), host, np.zeros((1, 1, 3), np.int64))
 
 

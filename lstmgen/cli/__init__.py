@@ -6,6 +6,9 @@ messages to stderr, and a user's mistake never shows a traceback.
 
 import importlib
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from inspect import cleandoc
 from typing import Any
 
 import click
@@ -38,7 +41,8 @@ class _Commands(click.Group):
             return None
         module = importlib.import_module(f".{cmd_name}", __name__)
         command: click.Command = getattr(module, cmd_name)
-        command.help = _COMMANDS[cmd_name] + "\n\n" + (command.help or "")
+        details = cleandoc(command.help or "")
+        command.help = f"{_COMMANDS[cmd_name]}\n\n{details}"
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -49,19 +53,45 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except LstmgenError as error:
-            for line in str(error).splitlines():
-                click.echo(f"lstmgen: {line}", err=True)
+            print_error(error)
             ctx.exit(2)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="lstmgen")
-@click.option("-q", "--quiet", is_flag=True, help="Print no messages but errors.")
-@click.option("-v", "--verbose", is_flag=True, help="Print every note on what was read.")
+@click.option("-q", "--quiet", is_flag=True, help="Print results and errors, no notes.")
+@click.option("-v", "--verbose", is_flag=True, help="Print all notes, not only assumptions.")
 @click.pass_context
 def main(ctx: click.Context, quiet: bool, verbose: bool) -> None:
     """Turn a trained LSTM network into quantized, bit-exact C for microcontrollers."""
     ctx.obj = {"quiet": quiet, "verbose": verbose}
+
+
+def print_error(error: LstmgenError) -> None:
+    """Print an error to stderr, each line under the tool's name."""
+    for line in str(error).splitlines():
+        click.echo(f"lstmgen: {line}", err=True)
+
+
+class Failures:
+    """Errors of single targets in a command that goes on with the next one."""
+
+    def __init__(self) -> None:
+        self.seen = False
+
+    @contextmanager
+    def caught(self, target: str) -> Iterator[None]:
+        """Print a LstmgenError of this target instead of raising it."""
+        try:
+            yield
+        except LstmgenError as error:
+            self.seen = True
+            print_error(LstmgenError(f"{target}: {error}"))
+
+    def end(self) -> None:
+        """Exit with 2 if there was an error."""
+        if self.seen:
+            raise SystemExit(2)
 
 
 def note(text: str) -> None:
@@ -70,9 +100,12 @@ def note(text: str) -> None:
         click.echo(text, err=True)
 
 
-def verbose() -> bool:
-    """Return whether --verbose was given."""
-    return bool(click.get_current_context().find_root().obj["verbose"])
+def show_notes(notes: Iterable[str]) -> None:
+    """Print the notes of a model to stderr: those that name a flag, with --verbose all."""
+    everything = click.get_current_context().find_root().obj["verbose"]
+    for line in notes:
+        if everything or "--" in line or "calibration" in line:
+            note(f"- {line}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import click
 from ..bench import BenchResult
 from ..bench import bench as bench_on
 from ..target import load_target
-from . import note
+from . import Failures, note
 from .options import json_option, load_source, sweep, sweep_options, target_options
 
 
@@ -26,13 +26,16 @@ def bench(
     On AVR they are cycles, by simavr. They are no cycles of a real core elsewhere.
     """
     results: list[BenchResult] = []
+    failures = Failures()
     for variant in sweep(options):
         q = load_source(model, variant).q
         for name in targets or ("host",):
             files = model if model.is_dir() else None
-            results.append(bench_on(q, load_target(name), source=files, optimize=optimize))
+            with failures.caught(name):
+                results.append(bench_on(q, load_target(name), source=files, optimize=optimize))
     if as_json:
         click.echo(json.dumps({"results": [result.to_json() for result in results]}, indent=1))
+        failures.end()
         return
     click.echo(
         f"{'target':<12} {'precision':<9} {'a step':>10} {'per MAC':>8} {'code':>7} {'tables':>7} "
@@ -43,6 +46,7 @@ def bench(
         for line in result.notes:
             note(f"- {result.target}: {line}")
     note("a step: executed instructions (avr: cycles); the rest: bytes")
+    failures.end()
 
 
 def _row(result: BenchResult) -> str:

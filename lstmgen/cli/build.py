@@ -5,13 +5,13 @@ from typing import Any
 
 import click
 
-from ..build import build as build_files
 from ..codegen import footprint
 from ..dataset import Dataset, load_calibration
 from ..folder import write_folder
+from ..output import build as build_files
 from ..report import measure_accuracy
 from ..target import load_target
-from . import note, verbose
+from . import show_notes
 from .options import Source, c_name, load_source, output_option, quantize_options
 
 _ACCURACY_SEQUENCES = 64
@@ -34,8 +34,7 @@ def build(
     prefix = c_name(source, name)
     folder = output or Path(f"{prefix}_{chosen.name}")
     write_folder(build_files(source.q, chosen, name=prefix), folder, force)
-    for line in source.q.notes if verbose() else source.q.notes[-1:]:
-        note(f"- {line}")
+    show_notes(source.q.notes)
     sizes = footprint(source.q, name=prefix)
     click.echo(f"{folder}: {source.q.precision} for {chosen.name}")
     click.echo(f"  weights   {sizes.weights:>8} bytes of flash")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ..build import drift
+from ..output import drift
 
 
 @click.command()

@@ -7,14 +7,21 @@ from typing import Any
 
 import click
 import numpy as np
+from numpy.typing import NDArray
 
 from ..dataset import load_dataset
 from ..emulate import emulate as emulate_chunks
 from ..emulate import output_shape
 from ..errors import OutputError
 from ..quantized import QuantizedNetwork
-from . import note
-from .options import load_source, output_option, quantize_options, refuse_overwriting
+from . import note, show_notes
+from .options import (
+    load_source,
+    output_option,
+    quantize_options,
+    refuse_input_as_output,
+    refuse_overwriting,
+)
 
 
 @click.command()
@@ -33,31 +40,42 @@ def emulate(
     """The outputs are (B, width), or (B, T, width) for a network that outputs the sequence."""
     if not force:
         refuse_overwriting(output)
+    refuse_input_as_output(output, model, source, options.get("calibration"))
     q = load_source(model, options).q
+    show_notes(q.notes)
     x = load_dataset(source, q.inputs).x
     part = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
-        _write(q, x, part, raw)
+        clipped = _write(q, x, part, raw)
         part.replace(output)
     except OSError as error:
         raise OutputError(f"{output} cannot be written: {error.strerror or error}") from error
     finally:
         part.unlink(missing_ok=True)
+    if clipped:
+        note(f"- {clipped} of {x.size} inputs lie beyond {q.x} and were limited to it")
     note(f"{output}: {output_shape(q, x)} {'raw ' + str(q.y) if raw else 'real values'}")
 
 
-def _write(q: QuantizedNetwork, x: np.ndarray[Any, Any], file: Path, raw: bool) -> None:
+def _write(q: QuantizedNetwork, x: NDArray[Any], file: Path, raw: bool) -> int:
+    """Write the outputs and return how many inputs were limited to their format."""
     # Real values are exact in float64: 32 bits times a power of two.
     kind = np.dtype(f"<i{q.y.storage_bits // 8}") if raw else np.dtype("<f8")
     shape = output_shape(q, x)
     out = np.lib.format.open_memmap(file, "w+", kind, shape)
-    hidden = click.get_current_context().find_root().obj["quiet"]
+    quiet = click.get_current_context().find_root().obj["quiet"]
+    clipped = 0
     with click.progressbar(
-        length=x.shape[0] * x.shape[1], label="time steps", file=sys.stderr, hidden=hidden,
+        length=x.shape[0] * x.shape[1],
+        label="time steps",
+        file=sys.stderr,
+        hidden=quiet or not sys.stderr.isatty(),
     ) as bar:
         for chunk in emulate_chunks(q, x):
             if chunk.y is not None:
                 where = (chunk.rows, chunk.steps) if q.outputs == "sequence" else chunk.rows
                 out[where] = chunk.y if raw else q.y.to_real(chunk.y)
+            clipped += chunk.clipped
             bar.update(chunk.done)
     out.flush()
+    return clipped

@@ -9,12 +9,13 @@ from typing import Any, TypeVar, cast
 import click
 
 from .. import artefact
-from ..build import read_folder
+from ..codegen.ctext import MAX_NAME
 from ..dataset import load_calibration
 from ..errors import ModelError, OutputError
 from ..network import Activation, Network, Outputs
-from ..quantize import quantize
+from ..output import read_folder
 from ..quantized import PRECISIONS, Precision, QuantizedNetwork
+from ..quantizer import quantize
 from ..readers import CONVENTIONS, ReadOptions, read_model
 from ..readers.options import DENSE_ACTIVATIONS, HEADS, Head
 
@@ -23,7 +24,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 DEFAULT_PRECISION: Precision = "w8a16"
 
 
-class _Pair(click.ParamType):
+class _Pair(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.2
     """Two values in one word, such as LO:HI or NAME=VALUE."""
 
     def __init__(self, name: str, separator: str) -> None:
@@ -186,7 +187,8 @@ def c_name(source: Source, name: str | None) -> str:
     if name is not None:
         return name
     known = source.q.name if source.q.name != "model" else source.stem
-    made = re.sub(r"\W+", "_", known, flags=re.ASCII).strip("_").lower()
+    made = re.sub(r"[\W_]+", "_", known, flags=re.ASCII).strip("_").lower()
+    made = made[:MAX_NAME].rstrip("_")
     return made if made and not made[0].isdigit() else f"lstm_{made}".rstrip("_")
 
 
@@ -209,3 +211,13 @@ def refuse_overwriting(
     """Raise OutputError if `file` exists and is not one of ours; --force gets past it."""
     if file.exists() and not ours(file):
         raise OutputError(f"{file} exists; choose another --output, or --force to overwrite it")
+
+
+def refuse_input_as_output(output: Path, *inputs: Path | None) -> None:
+    """Raise OutputError if the output is one of the inputs, or no regular file."""
+    if not output.exists():
+        return
+    if not output.is_file():
+        raise OutputError(f"{output} is not a regular file; choose another --output")
+    if any(path is not None and path.exists() and output.samefile(path) for path in inputs):
+        raise OutputError(f"{output} is read by this command; choose another --output")

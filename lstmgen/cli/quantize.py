@@ -7,8 +7,14 @@ import click
 
 from .. import artefact
 from ..bounds import bound_table
-from . import note
-from .options import load_source, output_option, quantize_options, refuse_overwriting
+from . import show_notes
+from .options import (
+    load_source,
+    output_option,
+    quantize_options,
+    refuse_input_as_output,
+    refuse_overwriting,
+)
 
 
 @click.command()
@@ -23,10 +29,10 @@ def quantize(model: Path, output: Path, force: bool, **options: Any) -> None:
     """
     if not force:
         refuse_overwriting(output, ours=artefact.is_artefact)
+    refuse_input_as_output(output, model, options.get("calibration"))
     q = load_source(model, options).q
     artefact.save(q, output)
-    for line in q.notes:
-        note(f"- {line}")
+    show_notes(q.notes)
     for layer, bounds in zip(q.layers, bound_table(q), strict=True):
         click.echo(
             f"{layer.name:<12} {layer.x!s:>7} -> {layer.y!s:>7}   "

@@ -9,7 +9,7 @@ import click
 from ..dataset import load_dataset
 from ..errors import ModelError
 from ..report import Accuracy, measure_accuracy
-from . import note
+from . import show_notes
 from .options import json_option, load_source, quantize_options, read_network
 
 
@@ -47,7 +47,7 @@ def report(
     if as_json:
         click.echo(json.dumps(accuracy.to_json(), indent=1))
         return
-    note(f"- {q.notes[-1]}" if q.notes else "")
+    show_notes(q.notes)
     for name, value in _rows(accuracy):
         click.echo(f"{name:<28} {value}")
 

@@ -7,13 +7,14 @@ from typing import Any
 import click
 import numpy as np
 
-from ..build import read_folder
 from ..dataset import load_dataset
+from ..output import read_folder
 from ..qformat import IntArray
 from ..quantized import QuantizedNetwork
 from ..target import load_target
-from ..verify import VerifyResult, default_inputs
-from ..verify import verify as verify_on
+from ..verification import VerifyResult, default_inputs
+from ..verification import verify as verify_on
+from . import Failures
 from .options import json_option, load_source, sweep, sweep_options, target_options
 
 _SEED = 1
@@ -49,18 +50,21 @@ def verify(
     """
     chosen = [load_target(name) for name in targets or _default_targets(model)]
     results: list[VerifyResult] = []
+    failures = Failures()
     for variant in sweep(options):
         q = load_source(model, variant).q
         x = _inputs(q, source, steps)
         files = model if model.is_dir() else None
         for target in chosen:
             kept = None if keep is None else keep / f"{target.name}-{q.precision}"
-            result = verify_on(q, files, target, x, optimize=optimize, keep=kept)
-            results.append(result)
-            if not as_json:
-                click.echo(f"{q.precision:<6} {result.message}")
+            with failures.caught(target.name):
+                result = verify_on(q, files, target, x, optimize=optimize, keep=kept)
+                results.append(result)
+                if not as_json:
+                    click.echo(f"{q.precision:<6} {result.message}")
     if as_json:
         click.echo(json.dumps({"results": [result.to_json() for result in results]}, indent=1))
+    failures.end()
     if not all(result.equal for result in results):
         raise SystemExit(1)
 

@@ -59,6 +59,8 @@ def _name_problem(name: str) -> str | None:
         return "is not an identifier of letters, digits and underscores"
     if name in KEYWORDS:
         return "is a keyword of C or C++"
+    if name == "main":
+        return "would make files that look like the program's own main.c"
     if name.lower() in HEADERS:
         return f"would hide the standard header <{name.lower()}.h>"
     if name.startswith("_") or "__" in name:

@@ -6,9 +6,10 @@ from typing import Protocol
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ..errors import TargetError
 from ..paths import data_dir
 from ..quantized import QuantizedNetwork
-from .view import model_view
+from .view import ModelView, model_view
 
 OUTPUTS = {
     "model.h.j2": "{name}.h",
@@ -20,6 +21,9 @@ OUTPUTS = {
     "LICENSE.j2": "LICENSE",
 }
 """Which file of a generated folder each template makes."""
+
+_ADDRESSABLE = {"avr": (32767, 65536)}
+"""Bytes of one array, and of all constants, that an instruction set's pointers reach."""
 
 PORTABLE = "portable"
 """The kernels in plain C99, which serve every instruction set that has none of its own."""
@@ -63,8 +67,10 @@ def generate(
     """
     environment = _environment()
     isa = _kernels(target.isa)
+    view = model_view(q, name)
+    _check_constants(view, target)
     values = {
-        "view": model_view(q, name),
+        "view": view,
         "target": target.name,
         "isa": isa,
         "kernels": f"isa/{isa}.j2",
@@ -74,6 +80,26 @@ def generate(
         output.format(name=name): environment.get_template(template).render(values)
         for template, output in OUTPUTS.items()
     }
+
+
+def _check_constants(view: ModelView, target: TargetFacts) -> None:
+    """Raise TargetError if the constants are more than the target's compiler can address."""
+    if target.isa not in _ADDRESSABLE:
+        return
+    most, most_together = _ADDRESSABLE[target.isa]
+    problems = [
+        f"{array.symbol} takes {array.bytes} bytes; {target.name} has at most {most} in an array"
+        for layer in view.layers
+        for array in layer.arrays
+        if array.bytes > most
+    ]
+    together = view.weight_bytes + view.table_bytes
+    if together > most_together:
+        problems.append(
+            f"weights and tables take {together} bytes; {target.name} has at most {most_together}"
+        )
+    if problems:
+        raise TargetError.of(f"{line}: fewer units, or --precision q7" for line in problems)
 
 
 def port_header(q: QuantizedNetwork, *, name: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bounds import bound_table
+from ..errors import ModelError, RangeError
 from ..qformat import IntArray
 from ..quantized import QuantizedLstm, QuantizedNetwork
 from . import literal as _literal
@@ -25,10 +26,11 @@ class Emulator:
     """A quantized network with its state, for a batch of independent sequences.
 
     All values are raw integers in the formats of the network; `q.x.to_raw` quantizes an
-    input, `q.y.to_real` gives an output's real value.
+    input, `q.y.to_real` gives an output's real value. Raises ModelError for inputs of
+    another shape, RangeError for integers beyond the input's format.
     """
 
-    def __init__(self, q: QuantizedNetwork, literal: bool = False) -> None:
+    def __init__(self, q: QuantizedNetwork, literal: bool = False, batch: int = 1) -> None:
         self.q = q
         self.literal = literal
         self._fast: list[FastLstm | FastDense] = []
@@ -39,10 +41,11 @@ class Emulator:
         self._last_lstm = max(
             at for at, layer in enumerate(q.layers) if isinstance(layer, QuantizedLstm)
         )
-        self.reset()
+        self.reset(batch)
 
     def reset(self, batch: int = 1) -> None:
         """Set the initial state for `batch` sequences."""
+        self._batch = batch
         self._states = {
             layer.name: LstmState.initial(layer, batch) for layer in self.q.lstms
         }
@@ -82,9 +85,27 @@ class Emulator:
         return {layer.name: _integers(y) for layer, y in zip(self.q.layers, values, strict=True)}
 
     def _run(self, x: IntArray, outputs: str) -> list[Values]:
+        self._check(x)
         if self.literal:
             return self._run_literal(x.astype(np.int64), outputs)
         return self._run_fast(x, outputs)
+
+    def _check(self, x: IntArray) -> None:
+        if x.ndim != 3 or x.shape[2] != self.q.inputs or x.shape[1] == 0:
+            raise ModelError(
+                f"inputs are {x.shape}; expected ({self._batch}, steps, {self.q.inputs})"
+            )
+        if len(x) != self._batch:
+            raise ModelError(
+                f"{len(x)} sequences for a state of {self._batch}; call reset(batch={len(x)})"
+            )
+        if x.dtype.kind not in "iu":
+            raise ModelError(f"inputs are of type {x.dtype}; expected integers: q.x.to_raw(x)")
+        if x.min() < self.q.x.lo or x.max() > self.q.x.hi:
+            raise RangeError(
+                f"inputs span {x.min()}..{x.max()}; expected {self.q.x.lo}..{self.q.x.hi}, the "
+                f"range of {self.q.x} in {self.q.x.bits} bits: q.x.to_raw(x)"
+            )
 
     def _run_literal(self, x: IntArray, outputs: str) -> list[Values]:
         results: list[Values] = []

@@ -6,12 +6,16 @@ import numpy as np
 
 from .. import reference
 from ..dataset import check_inputs
+from ..errors import ModelError
 from ..network import Dense, Network
 from ..qformat import FloatArray
 
 DEFAULT_RANGE = (-4.0, 4.0)
 """Input range assumed where neither data nor the model tell: four sigmas of a standardised
 feature."""
+
+MAX_INPUT = 2.0**20
+"""Largest |input| that is quantized; nothing real needs more."""
 
 UNKNOWN_SQUARE = 0.25
 """Mean square assumed for values of which nothing is known."""
@@ -58,13 +62,22 @@ def measure(network: Network, calibration: FloatArray | None) -> Ranges:
     squares = {name: float(np.mean(values**2)) for name, values in trace.layers.items()}
     squares[""] = float(np.mean(x**2))
     peak = float(np.abs(x).max())
+    _refuse_huge(peak, "calibration: the inputs reach")
     note = f"input format from {len(x)} calibration sequences, largest |x| {peak:.6g}"
     if network.input_range is not None:
         declared = max(abs(end) for end in network.input_range)
         if declared > peak:
             note += f", widened to the declared range of {declared:g}"
             peak = declared
+            _refuse_huge(peak, "the input range reaches")
     return Ranges(peak, peaks, squares, True, note)
+
+
+def _refuse_huge(peak: float, what: str) -> None:
+    if peak > MAX_INPUT:
+        raise ModelError(
+            f"{what} {peak:g}; expected at most {MAX_INPUT:g}: standardise the inputs"
+        )
 
 
 def _assume(network: Network) -> Ranges:
@@ -77,4 +90,5 @@ def _assume(network: Network) -> Ranges:
     else:
         lo, hi = network.input_range
         note = f"no calibration data: input format from the range {lo:g}..{hi:g}"
+    _refuse_huge(max(abs(lo), abs(hi)), "the input range reaches")
     return Ranges(max(abs(lo), abs(hi)), {}, {}, False, note)

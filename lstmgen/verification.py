@@ -13,9 +13,13 @@ from pathlib import Path
 
 import numpy as np
 
+from .codegen import generate, port_header
+from .emulator import Emulator
 from .errors import ModelError, OutputError, ToolError
+from .output import read_folder
 from .qformat import IntArray
 from .quantized import QuantizedNetwork
+from .selftest import make_selftest
 from .target import Target
 from .toolchain.build import Image, Sources, build_image, prefix_of, write_commands
 from .toolchain.execute import RUN_TIMEOUT, run_command, run_image
@@ -141,9 +145,6 @@ def verify(
 
 def model_files(q: QuantizedNetwork, source: Path | Sources | None, target: Target) -> Sources:
     """Return the C of `q` with the header that the harness needs."""
-    from .codegen import generate, port_header
-    from .selftest import make_selftest
-
     if source is None:
         source = generate(q, name="model", target=target, selftest=make_selftest(q))
     elif isinstance(source, Path):
@@ -152,19 +153,17 @@ def model_files(q: QuantizedNetwork, source: Path | Sources | None, target: Targ
 
 
 def _read_folder(folder: Path) -> Sources:
-    if not folder.is_dir():
-        raise ToolError(f"{folder}: no such folder; give one that `lstmgen build` wrote")
+    """Return the model's sources: what begins with its name; other files are the user's."""
+    _, name, _ = read_folder(folder)
     return {
         path.name: path.read_text(encoding="utf-8")
-        for path in sorted(folder.iterdir())
-        if path.suffix in (".c", ".h", ".S")
+        for path in sorted(folder.glob(f"{name}*"))
+        if path.suffix in (".c", ".h", ".S") and path.stem.removeprefix(name)[:1] in ("", "_")
     }
 
 
 def emulate_trace(q: QuantizedNetwork, x: IntArray) -> Trace:
     """Return all that the emulator computes on `x` (B, T, n), state and outputs by step."""
-    from .emulator import Emulator
-
     emulator = Emulator(q)
     emulator.reset(batch=len(x))
     states, y = [emulator.state], []
@@ -308,7 +307,10 @@ def _work_folder(keep: Path | None) -> Iterator[Path]:
     if keep is not None:
         if keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
             raise OutputError(f"{keep}: not an empty folder; name a new one to keep the work in")
-        keep.mkdir(parents=True, exist_ok=True)
+        try:
+            keep.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"{keep} cannot be made: {error.strerror}") from error
         yield keep
         return
     folder = Path(tempfile.mkdtemp(prefix="lstmgen-verify-"))

@@ -46,6 +46,8 @@ def read_folder(folder: Path) -> tuple[QuantizedNetwork, str, BuiltFor]:
 
     Raises ModelError if the folder is not a generated one.
     """
+    if not folder.is_dir():
+        raise ModelError(f"{folder}: no such folder; expected one that `lstmgen build` wrote")
     reports = sorted(folder.glob(REPORT.format(name="*")))
     if len(reports) != 1:
         raise ModelError(
