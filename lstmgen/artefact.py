@@ -14,9 +14,9 @@ import numpy as np
 
 from .bounds import check
 from .errors import LstmgenError, ModelError
-from .network import ACTIVATIONS, HEADS, MAX_LAYERS
+from .network import ACTIVATIONS, HEADS, MAX_LAYERS, MAX_WEIGHTS, MAX_WIDTH
 from .npz import Array, npz_bytes, read_npz, write_npz
-from .qformat import IntArray, QFormat
+from .qformat import MAX_FRAC, MIN_FRAC, IntArray, QFormat
 from .quantized import (
     NUMERICS_VERSION,
     PRECISIONS,
@@ -30,6 +30,9 @@ from .quantized import (
 
 KEY = "lstmgen_quantized"
 """The array that holds the description; its presence tells an artefact from a model."""
+
+MAX_DESCRIPTION = 1 << 20
+"""Longest description, in characters: notes and the names of all layers are part of it."""
 
 _VERSION = 1
 _TABLES = ("sigmoid", "tanh", "exp2")
@@ -90,7 +93,7 @@ def from_arrays(arrays: Mapping[str, Array], source: str) -> QuantizedNetwork:
     Raises ModelError for a file that is malformed, of another version, or was tampered with.
     """
     try:
-        description = json.loads(str(arrays[KEY]))
+        description = json.loads(_description_text(arrays[KEY]))
         if description["artefact"] != _VERSION or description["numerics"] != NUMERICS_VERSION:
             raise ModelError(
                 f"{source}: made for numerics version {description['numerics']}; this lstmgen "
@@ -112,6 +115,17 @@ def from_arrays(arrays: Mapping[str, Array], source: str) -> QuantizedNetwork:
     if problems:
         raise ModelError.of(f"{source}: {line}" for line in problems)
     return q
+
+
+def _description_text(text: Array) -> str:
+    if text.ndim != 0 or text.dtype.kind != "U":
+        raise ValueError(f"the description is {text.dtype} of shape {text.shape}, not one text")
+    if text.dtype.itemsize > 4 * MAX_DESCRIPTION:
+        raise ValueError(
+            f"the description has {text.dtype.itemsize // 4} characters, "
+            f"more than {MAX_DESCRIPTION}"
+        )
+    return str(text)
 
 
 def _describe(layer: QuantizedLayer) -> dict[str, object]:
@@ -138,6 +152,9 @@ def _build(description: dict[str, Any], arrays: Mapping[str, Array]) -> Quantize
         array = arrays[name]
         if array.dtype.kind != "i":
             raise ValueError(f"{name} holds {array.dtype}, not integers")
+        # Before the copy below, which may be eight times as large.
+        if array.size > MAX_WEIGHTS:
+            raise ValueError(f"{name} holds {array.size} values, more than {MAX_WEIGHTS}")
         return array.astype(np.int64)
 
     def layer(entry: dict[str, Any]) -> QuantizedLayer:
@@ -171,7 +188,7 @@ def _build(description: dict[str, Any], arrays: Mapping[str, Array]) -> Quantize
 
 def _format(pair: list[int]) -> QFormat:
     bits, frac = (int(value) for value in pair)
-    if not (2 <= bits <= _MAX_BITS and -_MAX_BITS <= frac <= 2 * _MAX_BITS):
+    if not (2 <= bits <= _MAX_BITS and MIN_FRAC <= frac <= MAX_FRAC):
         raise ValueError(f"format {pair} is out of range")
     return QFormat(bits, frac)
 
@@ -191,6 +208,7 @@ def _structure_problems(q: QuantizedNetwork) -> list[str]:
         problems += _shape_problems(layer)
     if problems:
         return problems
+    problems += _size_problems(q)
     for below, above in zip(q.layers, q.layers[1:], strict=False):
         if above.inputs != below.width or above.x != below.y:
             problems.append(
@@ -220,10 +238,25 @@ def _shape_problems(layer: QuantizedLayer) -> list[str]:
     ]
 
 
+def _size_problems(q: QuantizedNetwork) -> list[str]:
+    """Return what is beyond the limits of a float network, which the C's types rely on."""
+    problems = []
+    for layer in q.layers:
+        rows = layer.units if isinstance(layer, QuantizedLstm) else layer.rows
+        if max(layer.inputs, rows) > MAX_WIDTH:
+            problems.append(
+                f"{layer.name}: {layer.inputs} inputs, {rows} outputs; "
+                f"expected at most {MAX_WIDTH} each"
+            )
+    if q.macs_per_step > MAX_WEIGHTS:
+        problems.append(f"{q.macs_per_step} weights; expected at most {MAX_WEIGHTS}")
+    return problems
+
+
 def _format_problems(layer: QuantizedLayer, last: bool) -> list[str]:
     problems = []
-    if layer.x.bits > 16:
-        problems.append(f"{layer.name} takes {layer.x.bits} bits; expected at most 16")
+    if not 8 <= layer.x.bits <= 16:
+        problems.append(f"{layer.name} takes {layer.x.bits} bits; expected 8 to 16")
     if isinstance(layer, QuantizedLstm):
         return problems
     if layer.activation not in ACTIVATIONS or (layer.activation in HEADS and not last):
@@ -234,8 +267,10 @@ def _format_problems(layer: QuantizedLayer, last: bool) -> list[str]:
         shown = QFormat(16, 0) if layer.activation == "argmax" else QFormat(32, int(common))
         if raw and (layer.y != shown or (layer.frac != common).any() or not last):
             problems.append(f"{layer.name}: raw outputs need one format on the last layer")
-        if (layer.argument_frac != common).any() or (not raw and layer.y.bits > 16):
+        if (layer.argument_frac != common).any() or (not raw and not 8 <= layer.y.bits <= 16):
             problems.append(f"{layer.name}.argument_frac does not belong to its output format")
+    elif layer.activation == "softmax" and layer.y != QFormat(16, 15):
+        problems.append(f"{layer.name}: output is {layer.y}; expected Q0.15 of a softmax")
     elif layer.y.frac != layer.y.bits - 1 or layer.y.bits not in (8, 16):
         problems.append(f"{layer.name}: output is {layer.y}; expected Q0.7 or Q0.15")
     return problems

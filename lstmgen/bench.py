@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from .codegen import Effort
 from .qformat import IntArray
 from .quantized import QuantizedNetwork
 from .target import Target
@@ -57,19 +58,21 @@ def bench(
     target: Target,
     *,
     source: Path | Sources | None = None,
+    effort: Effort = "speed",
     optimize: str = "-O2",
     flags: Sequence[str] = (),
     timeout: float = RUN_TIMEOUT,
 ) -> BenchResult:
     """Measure the C of `q` on the target; two measurements give equal numbers.
 
-    source: an emitted folder, its files, or None to generate them now. optimize, flags: for
-    the compiler. Raises ToolError where a tool is missing or fails.
+    source: an emitted folder, its files, or None to generate them now, with the kernels'
+    unrolling as `effort` says. optimize, flags: for the compiler. Raises ToolError where a
+    tool is missing or fails.
     """
     rng = np.random.default_rng(SEED)
     x = rng.integers(q.x.lo, q.x.hi, (_steps(q, target), q.inputs), endpoint=True)
     return bench_files(
-        model_files(q, source, target),
+        model_files(q, source, target, effort),
         target,
         x,
         input_bytes=q.x.storage_bits // 8,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import RangeError
-from .qformat import IntArray, QFormat
+from .qformat import MAX_FRAC, MIN_FRAC, IntArray, QFormat
 from .quantized import (
     LOGIT_LIMIT,
     SOFTMAX_FRAC,
@@ -20,9 +20,15 @@ from .quantized import (
 
 INT32_MAX = (1 << 31) - 1
 
+_MAX_ROW_FRAC = 64
+"""Most fraction bits of an accumulator, of either sign: two formats' together."""
+
 MAX_RIGHT_SHIFT = 31
 """The largest shift of an int32 that C defines."""
 
+_EXP2_ONE = 1 << 14
+"""2**0 in the table of 2**x: with it the largest term of rule N10 is 2**20, no other is more,
+and so the sum is no zero to divide by."""
 
 MAX_CLASSES = 2047
 """Most classes of a softmax: its sum of terms of at most 2**20 fits int32 (rule N10)."""
@@ -32,7 +38,8 @@ MAX_CLASSES = 2047
 class LayerBounds:
     """The bounds of one layer, an entry per row.
 
-    bound: (rows,) the largest |accumulator| that any input can cause, bias included.
+    bound: (rows,) the largest |accumulator| that any input in its format can cause, bias
+        included.
     clamped: (rows,) whether the pre-activation V could leave its limit, so that rule N4
         has to clamp; where False the clamp does nothing and the C omits it.
     """
@@ -102,7 +109,7 @@ def bound_table(q: QuantizedNetwork) -> tuple[LayerBounds, ...]:
 def check(q: QuantizedNetwork) -> None:
     """Raise RangeError unless every precondition of docs/numerics.md holds for `q`.
 
-    A network that passes cannot overflow for any input; an artefact from elsewhere is
+    A network that passes cannot overflow for any input in its format; an artefact from elsewhere is
     checked before anything is computed or generated from it.
     """
     problems = [*_table_problems(q.tables)]
@@ -127,7 +134,7 @@ def _table_problems(tables: Tables) -> list[str]:
     for name, table, rows, lowest in (
         ("sigmoid", tables.sigmoid, words, 0),
         ("tanh", tables.tanh, words, -32767),
-        ("exp2", tables.exp2, 32, 0),
+        ("exp2", tables.exp2, 32, _EXP2_ONE),
     ):
         if table.shape != (rows, 2):
             problems.append(f"{name} table is {table.shape}; expected ({rows}, 2)")
@@ -145,6 +152,8 @@ def _table_problems(tables: Tables) -> list[str]:
                     f"{name} table reaches {y.min()}..{y.max()}; expected {lowest}..32767"
                 )
                 break
+        if name == "exp2" and base[0] != _EXP2_ONE:
+            problems.append(f"exp2 table begins with {base[0]}; expected {_EXP2_ONE}, which is 2^0")
         if name != "exp2" and (slope2[0] or slope2[-1]):
             problems.append(f"{name} table: first and last slope are not 0; expected 0")
     return problems
@@ -159,6 +168,9 @@ def _layer_problems(layer: QuantizedLayer, tables: Tables) -> list[str]:
                 f"{layer.name}.{name} spans {array.min()}..{array.max()}; expected {lo}..{hi}"
             )
 
+    within("x.frac", np.array([layer.x.frac]), MIN_FRAC, MAX_FRAC)
+    within("y.frac", np.array([layer.y.frac]), MIN_FRAC, MAX_FRAC)
+    within("frac", layer.frac, -_MAX_ROW_FRAC, _MAX_ROW_FRAC)
     within("bias", layer.bias, -INT32_MAX, INT32_MAX)
     within("shift", layer.shift, -30, MAX_RIGHT_SHIFT)
     if isinstance(layer, QuantizedLstm):

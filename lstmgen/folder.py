@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .errors import OutputError
@@ -12,11 +12,14 @@ MARK = b"lstmgen"
 """What every generated file contains; a file without it is not ours."""
 
 
-def write_folder(files: Mapping[str, bytes], folder: Path, force: bool = False) -> None:
+def write_folder(
+    files: Mapping[str, bytes], folder: Path, force: bool = False, obsolete: Iterable[str] = ()
+) -> None:
     """Write the files, by name, into `folder`, which is made if it does not exist.
 
     Raises OutputError, before anything is written, if the folder holds other things than an
     earlier output of the same model; `force` writes nevertheless, over ours and theirs.
+    obsolete: names of files that an earlier output may have had and that are taken away.
     """
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file; expected a folder: choose another --output")
@@ -32,8 +35,13 @@ def write_folder(files: Mapping[str, bytes], folder: Path, force: bool = False) 
                 part.chmod(0o777 & ~_umask())
                 part.rename(folder)
             else:
-                for name in files:
+                # The report last: it says what the other files are, and where a write was
+                # interrupted `lstmgen check` finds that they are not.
+                report = _report_of(files)
+                for name in [*(name for name in files if name != report), report]:
                     (part / name).replace(folder / name)
+                for name in obsolete:
+                    (folder / name).unlink(missing_ok=True)
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
@@ -44,7 +52,7 @@ def _refuse_foreign(files: Mapping[str, bytes], folder: Path) -> None:
     if not folder.is_dir() or not any(folder.iterdir()):
         return
     # A report of the same name tells that this model was written here before.
-    report = next(name for name in files if name.endswith("_report.json"))
+    report = _report_of(files)
     if not (folder / report).is_file():
         held = sorted(path.name for path in folder.iterdir())
         shown = ", ".join(held[:4]) + (", ..." if len(held) > 4 else "")
@@ -62,6 +70,10 @@ def _refuse_foreign(files: Mapping[str, bytes], folder: Path) -> None:
             f"{folder}: {', '.join(foreign)} was not written by lstmgen; "
             "move it away, or --force to overwrite it"
         )
+
+
+def _report_of(names: Iterable[str]) -> str:
+    return next(name for name in names if name.endswith("_report.json"))
 
 
 def _umask() -> int:

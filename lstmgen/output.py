@@ -1,33 +1,39 @@
 """The whole output for a model: C, report and artefact, with the self-test's CRC inside."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from . import __version__, artefact
 from .bounds import bound_table, check
-from .codegen import footprint, generate
+from .codegen import EFFORTS, OPTIONAL_OUTPUTS, Effort, footprint, generate
+from .codegen.ctext import check_name
 from .codegen.render import TargetFacts
-from .errors import ModelError
+from .errors import LstmgenError, ModelError
 from .quantized import NUMERICS_VERSION, QuantizedLayer, QuantizedLstm, QuantizedNetwork
 from .selftest import SelfTest, make_selftest
+from .target import is_name
 
 REPORT = "{name}_report.json"
 ARTEFACT = "{name}_model.npz"
 
 
-def build(q: QuantizedNetwork, target: TargetFacts, *, name: str) -> dict[str, bytes]:
+def build(
+    q: QuantizedNetwork, target: TargetFacts, *, name: str, effort: Effort = "speed"
+) -> dict[str, bytes]:
     """Return the files of the generated folder, by name; equal arguments give equal bytes.
 
-    name: the prefix of everything in C, and of the files. Raises RangeError for integers
-    that are not proved, LstmgenError for a name that C does not accept.
+    name: the prefix of everything in C, and of the files. effort: what unrolling in the
+    target's kernels is worth. Raises RangeError for integers that are not proved,
+    LstmgenError for a name that C does not accept.
     """
     check(q)
     test = make_selftest(q)
-    sources = generate(q, name=name, target=target, selftest=test)
+    sources = generate(q, name=name, target=target, selftest=test, effort=effort)
     files = {file: text.encode() for file, text in sources.items()}
-    report = json.dumps(_describe(q, target, name, test), indent=1) + "\n"
+    report = json.dumps(_describe(q, target, name, test, effort), indent=1) + "\n"
     files[REPORT.format(name=name)] = report.encode()
     files[ARTEFACT.format(name=name)] = artefact.to_bytes(q)
     return files
@@ -39,6 +45,7 @@ class BuiltFor:
 
     name: str
     isa: str
+    effort: Effort
 
 
 def read_folder(folder: Path) -> tuple[QuantizedNetwork, str, BuiltFor]:
@@ -56,20 +63,33 @@ def read_folder(folder: Path) -> tuple[QuantizedNetwork, str, BuiltFor]:
         )
     try:
         report = json.loads(reports[0].read_text(encoding="utf-8"))
-        name, target = str(report["name"]), BuiltFor(str(report["target"]), str(report["isa"]))
-    except (ValueError, KeyError, TypeError, RecursionError):
+        name, effort = str(report["name"]), str(report["optimize"])
+        if effort not in EFFORTS:
+            raise ValueError(effort)
+        target = BuiltFor(str(report["target"]), str(report["isa"]), cast(Effort, effort))
+        check_name(name)
+    except LstmgenError as error:
+        raise ModelError(f"{reports[0]}: {error}; build the model anew") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise ModelError(f"{reports[0]} is not a report of lstmgen; build the model anew") from None
-    file = folder / ARTEFACT.format(name=name)
-    if Path(file.name).name != file.name or file.parent != folder:
-        raise ModelError(f"{reports[0]}: name {name!r} is no file name; build the model anew")
-    return artefact.load(file), name, target
+    for key, value in (("target", target.name), ("isa", target.isa)):
+        if not is_name(value):
+            raise ModelError(f"{reports[0]}: {key} {value!r} is no name; build the model anew")
+    return artefact.load(folder / ARTEFACT.format(name=name)), name, target
+
+
+def obsolete(files: Mapping[str, bytes], name: str) -> set[str]:
+    """Return the names of files that other options would give the model, but these do not."""
+    return {output.format(name=name) for output in OPTIONAL_OUTPUTS.values()} - files.keys()
 
 
 def drift(folder: Path) -> list[str]:
     """Return a line for each file of a generated folder that a build today would change."""
     q, name, target = read_folder(folder)
-    problems = []
-    for file, data in build(q, target, name=name).items():
+    files = build(q, target, name=name, effort=target.effort)
+    stale = sorted(file for file in obsolete(files, name) if (folder / file).is_file())
+    problems = [f"{folder / file} is not generated any more" for file in stale]
+    for file, data in files.items():
         path = folder / file
         if not path.is_file():
             problems.append(f"{path} is missing")
@@ -90,9 +110,9 @@ def _first_difference(found: bytes, expected: bytes) -> str:
 
 
 def _describe(
-    q: QuantizedNetwork, target: TargetFacts, name: str, test: SelfTest
+    q: QuantizedNetwork, target: TargetFacts, name: str, test: SelfTest, effort: Effort
 ) -> dict[str, Any]:
-    sizes = footprint(q, name=name)
+    sizes = footprint(q, name=name, isa=target.isa, effort=effort)
     return {
         "generator": "lstmgen",
         "version": __version__,
@@ -100,6 +120,8 @@ def _describe(
         "name": name,
         "target": target.name,
         "isa": target.isa,
+        "optimize": effort,
+        "kernels": sizes.kernels,
         "model": {"name": q.name, "sha256": q.digest(), "outputs": q.outputs},
         "precision": q.precision,
         "calibrated": q.calibrated,

@@ -8,6 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
+MIN_FRAC, MAX_FRAC = -32, 31
+"""The fraction bits of a network's values: 2**-MAX_FRAC is the finest step of int32, and
+-MIN_FRAC bits in front of it hold whatever calibration accepts."""
+
 
 @dataclass(frozen=True)
 class QFormat:
@@ -58,11 +62,12 @@ class QFormat:
         return f"Q{self.bits - 1 - self.frac}.{self.frac}"
 
 
-def max_frac(magnitude: float, bits: int, limit: int = 31) -> int:
+def max_frac(magnitude: float, bits: int, limit: int = MAX_FRAC) -> int:
     """Return the largest frac <= `limit` with round(magnitude * 2**frac) <= 2**(bits-1) - 1."""
-    if magnitude <= 0:
-        return limit
     largest = 2.0 ** (bits - 1) - 0.5
+    # Settled first: of a magnitude near 0 no float holds the quotient below.
+    if magnitude < largest * 2.0**-limit:
+        return limit
     frac = int(np.floor(np.log2(largest / magnitude)))
     # log2 may be off by one in its last place: settle by the definition.
     while magnitude * 2.0 ** (frac + 1) < largest:

@@ -1,5 +1,6 @@
 """Accuracy of a quantized network against its float64 original, on data."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,23 +34,24 @@ class _Error:
         self.worst = max(self.worst, float(np.abs(difference).max()))
 
     @property
-    def sqnr_db(self) -> float | None:
-        """10 log10(signal / noise); None where nothing was lost or nothing was there."""
-        if self.noise == 0 or self.signal == 0:
-            return None
-        return float(10 * np.log10(self.signal / self.noise))
+    def sqnr_db(self) -> float:
+        """10 log10(signal / noise); inf without noise, -inf with nothing but noise."""
+        if self.noise == 0:
+            return math.inf
+        return float(10 * np.log10(self.signal / self.noise)) if self.signal else -math.inf
 
 
 @dataclass(frozen=True)
 class LayerAccuracy:
     """How far one LSTM layer's hidden state is from float64, over all steps.
 
-    hidden_sqnr_db: 10 log10(sum of squares / sum of squared errors), None where exact.
+    hidden_sqnr_db: 10 log10(sum of squares / sum of squared errors), inf where exact, -inf
+        where the float values are all 0 and the quantized ones are not.
     cell_saturations: cell states limited to int32, of `values`.
     """
 
     name: str
-    hidden_sqnr_db: float | None
+    hidden_sqnr_db: float
     max_abs_error: float
     cell_saturations: int
     values: int
@@ -59,7 +61,7 @@ class LayerAccuracy:
 class Accuracy:
     """The accuracy of a quantized network on a data set.
 
-    sqnr_db, max_abs_error: of the outputs, in real values; None and 0 for argmax, which has
+    sqnr_db, max_abs_error: of the outputs, as for a layer; both None for argmax, which has
         no noise but right and wrong.
     agreement: share of outputs whose largest value (or class) is float's; None for width 1.
     metric: "accuracy" or "rmse" with labels or targets, its float and quantized value.
@@ -71,7 +73,7 @@ class Accuracy:
     sequences: int
     steps: int
     sqnr_db: float | None
-    max_abs_error: float
+    max_abs_error: float | None
     layers: tuple[LayerAccuracy, ...]
     agreement: float | None
     input_saturations: int
@@ -80,16 +82,16 @@ class Accuracy:
     metric: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the stable form that `report --json` prints."""
+        """Return the stable form that `report --json` prints; JSON has no infinity."""
         return {
             "precision": self.precision,
             "sequences": self.sequences,
             "steps": self.steps,
-            "output": {"sqnr_db": self.sqnr_db, "max_abs_error": self.max_abs_error},
+            "output": {"sqnr_db": _finite(self.sqnr_db), "max_abs_error": self.max_abs_error},
             "layers": [
                 {
                     "name": layer.name,
-                    "hidden_sqnr_db": layer.hidden_sqnr_db,
+                    "hidden_sqnr_db": _finite(layer.hidden_sqnr_db),
                     "max_abs_error": layer.max_abs_error,
                     "cell_saturations": layer.cell_saturations,
                     "values": layer.values,
@@ -141,8 +143,8 @@ def measure_accuracy(network: Network, q: QuantizedNetwork, data: Dataset) -> Ac
         precision=q.precision,
         sequences=data.x.shape[0],
         steps=data.x.shape[1],
-        sqnr_db=output.sqnr_db,
-        max_abs_error=output.worst,
+        sqnr_db=None if network.activation == "argmax" else output.sqnr_db,
+        max_abs_error=None if network.activation == "argmax" else output.worst,
         layers=tuple(
             LayerAccuracy(
                 layer.name,
@@ -164,6 +166,10 @@ def measure_accuracy(network: Network, q: QuantizedNetwork, data: Dataset) -> Ac
         },
         metric=_metric(network, q, data, y_float, y_quantized),
     )
+
+
+def _finite(decibel: float | None) -> float | None:
+    return decibel if decibel is not None and math.isfinite(decibel) else None
 
 
 def _classes(network: Network, y: FloatArray) -> IntArray:

@@ -6,6 +6,7 @@ override single keys, so a new board of a known core is a few lines and no Pytho
 """
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ RUNNERS: tuple[str, ...] = get_args(Runner)
 REGIONS = ("flash", "ram")
 """The memory regions that the project's linker script places things in."""
 
+_NAME = "a name of letters, digits, '.', '_' and '-'"
 _STRING = "a string"
 _STRINGS = "a list of strings"
 _NUMBER = "a positive integer"
@@ -32,10 +34,10 @@ _KEYS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "": {
             "extends": _STRING,
-            "name": _STRING,
+            "name": _NAME,
             "description": _STRING,
             "core": _STRING,
-            "isa": _STRING,
+            "isa": _NAME,
             "compile": _TABLE,
             "run": _TABLE,
         },
@@ -133,6 +135,11 @@ class Target:
     def runs(self) -> bool:
         """Whether an image of this target can be executed here."""
         return self.run.runner != "none"
+
+
+def is_name(text: str) -> bool:
+    """Return whether `text` can name a target or its kernels: it becomes part of file names."""
+    return re.fullmatch(r"[A-Za-z0-9._-]+", text) is not None
 
 
 def list_targets() -> tuple[str, ...]:
@@ -237,6 +244,8 @@ def _table_problems(table: Mapping[str, Any], at: str, path: Path) -> Iterator[s
 def _fits(value: object, kind: str) -> bool:
     if kind == _STRING:
         return isinstance(value, str) and bool(value)
+    if kind == _NAME:
+        return isinstance(value, str) and is_name(value)
     if kind == _STRINGS:
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
     if kind == _TABLE:
@@ -247,6 +256,8 @@ def _fits(value: object, kind: str) -> bool:
 
 def _missing(table: Mapping[str, Any], path: Path) -> Iterator[str]:
     """Yield a line for each key that the whole description lacks."""
+    if "name" not in table and not is_name(path.stem):
+        yield f"{path}: name is missing, and the file's cannot stand in; add it, {_NAME}"
     compile_table, run = table.get("compile", {}), table.get("run", {})
     needed: list[tuple[Mapping[str, Any], str, Iterable[str]]] = [
         (table, "", ("description", "core", "isa")),

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .codegen import generate, port_header
+from .codegen import Effort, generate, port_header
 from .emulator import Emulator
-from .errors import ModelError, OutputError, ToolError
+from .errors import OutputError, ToolError
 from .output import read_folder
 from .qformat import IntArray
 from .quantized import QuantizedNetwork
@@ -112,6 +112,7 @@ def verify(
     target: Target,
     x: IntArray,
     *,
+    effort: Effort = "speed",
     optimize: str = "-O2",
     flags: Sequence[str] = (),
     instances: int = 3,
@@ -120,16 +121,16 @@ def verify(
 ) -> VerifyResult:
     """Compare the C with the emulator on raw inputs `x` (B, T, n), on the target.
 
-    source: an emitted folder, its files, or None to generate them now. Sequences run in
-    groups of `instances`, interleaved step by step; then in pieces through `run`.
+    source: an emitted folder, its files, or None to generate them now, with the kernels'
+    unrolling as `effort` says. Sequences run in groups of `instances`, interleaved step by
+    step; then in pieces through `run`.
     optimize, flags: for the compiler (flags for the linker too, SANITIZERS for one).
     keep: an empty or new folder for all that is made; without it a temporary one is used,
     which stays only where the C differs or fails, and is named then.
-    Raises ToolError where a tool is missing or fails, ModelError for inputs that do not fit.
+    Raises ToolError where a tool is missing or fails, and for inputs what Emulator.run does.
     """
-    _check_inputs(q, x)
-    files = model_files(q, source, target)
     trace = emulate_trace(q, x)
+    files = model_files(q, source, target, effort)
     return verify_trace(
         trace,
         files,
@@ -143,10 +144,13 @@ def verify(
     )
 
 
-def model_files(q: QuantizedNetwork, source: Path | Sources | None, target: Target) -> Sources:
+def model_files(
+    q: QuantizedNetwork, source: Path | Sources | None, target: Target, effort: Effort = "speed"
+) -> Sources:
     """Return the C of `q` with the header that the harness needs."""
     if source is None:
-        source = generate(q, name="model", target=target, selftest=make_selftest(q))
+        made = make_selftest(q)
+        source = generate(q, name="model", target=target, selftest=made, effort=effort)
     elif isinstance(source, Path):
         source = _read_folder(source)
     return {**source, "model_port.h": port_header(q, name=prefix_of(source))}
@@ -164,8 +168,8 @@ def _read_folder(folder: Path) -> Sources:
 
 def emulate_trace(q: QuantizedNetwork, x: IntArray) -> Trace:
     """Return all that the emulator computes on `x` (B, T, n), state and outputs by step."""
-    emulator = Emulator(q)
-    emulator.reset(batch=len(x))
+    emulator = Emulator(q, batch=len(x))
+    emulator.check(x)
     states, y = [emulator.state], []
     for t in range(x.shape[1]):
         y.append(emulator.step(x[:, t]))
@@ -216,18 +220,6 @@ def verify_trace(
             shutil.rmtree(folder)
             return replace(result, folder=None)
         return result
-
-
-def _check_inputs(q: QuantizedNetwork, x: IntArray) -> None:
-    if x.ndim != 3 or x.shape[2] != q.inputs or 0 in x.shape:
-        raise ModelError(
-            f"inputs to verify have the shape {x.shape}; expected (sequences, steps, {q.inputs})"
-        )
-    if x.min() < q.x.lo or x.max() > q.x.hi:
-        raise ModelError(
-            f"inputs to verify lie in {x.min()}..{x.max()}; expected raw integers in "
-            f"{q.x.lo}..{q.x.hi}"
-        )
 
 
 def _piece(trace: Trace, target: Target) -> int:

@@ -133,6 +133,11 @@ def zeros() -> Network:
     )
 
 
+def one_class() -> Network:
+    """avr-gcc 5 failed on it ("unrecognizable insn") where the interpolation was inlined."""
+    return Network.of(lstm(1, 1), dense(1, 1, "softmax"), name="single")
+
+
 NETWORKS: dict[str, Callable[[], Network]] = {
     made.__name__: made
     for made in (
@@ -147,6 +152,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
         huge_sums,
         runaway_cell,
         zeros,
+        one_class,
     )
 }
 

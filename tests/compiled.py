@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lstmgen.codegen import generate
+from lstmgen.codegen import Effort, generate
 from lstmgen.qformat import IntArray
 from lstmgen.quantized import QuantizedNetwork
 from lstmgen.selftest import make_selftest
@@ -31,8 +31,11 @@ LANGUAGES = {
 _INTEGERS = {8: np.int8, 16: np.int16, 32: np.int32}
 
 
-def sources(q: QuantizedNetwork, name: str = "model", target: str = "host") -> dict[str, str]:
-    return generate(q, name=name, target=load_target(target), selftest=make_selftest(q))
+def sources(
+    q: QuantizedNetwork, name: str = "model", target: str = "host", effort: Effort = "speed"
+) -> dict[str, str]:
+    made = make_selftest(q)
+    return generate(q, name=name, target=load_target(target), selftest=made, effort=effort)
 
 
 def write(files: dict[str, str], folder: Path) -> list[str]:

@@ -13,7 +13,7 @@ LAYERS = [
     {"errors", "paths", "qformat"},
     {"network", "npz", "weights", "schema", "quantized", "target", "bounds", "artefact", "dataset"},
     {"reference", "readers", "emulator", "codegen", "emulate", "selftest", "quantizer"},
-    {"toolchain", "trace", "output", "folder", "report"},
+    {"toolchain", "trace", "output", "folder", "report", "expect"},
     {"verification"},
     {"bench"},
     {"cli"},
@@ -35,12 +35,41 @@ def modules() -> dict[str, set[str]]:
         depth = len(parts) - 1
         imports = found.setdefault(parts[0], set())
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.level == depth + 1:
-                names = [node.module.split(".")[0]] if node.module else [
-                    alias.name for alias in node.names
-                ]
-                imports.update(name for name in names if not name.startswith("_"))
+            imports.update(name for name in imported(node, depth) if not name.startswith("_"))
     return found
+
+
+def imported(node: ast.AST, depth: int) -> list[str]:
+    """Return the modules that a statement takes from the package, relatively or by its name.
+
+    depth: of the file's folder below the package.
+    """
+    if isinstance(node, ast.Import):
+        paths = [alias.name for alias in node.names]
+    elif isinstance(node, ast.ImportFrom) and node.level == 0:
+        paths = [f"{node.module}.{alias.name}" for alias in node.names]
+    elif isinstance(node, ast.ImportFrom) and node.level == depth + 1:
+        below = f"lstmgen.{node.module}" if node.module else "lstmgen"
+        paths = [f"{below}.{alias.name}" for alias in node.names]
+    else:
+        paths = []
+    return [path.split(".")[1] for path in paths if path.startswith("lstmgen.")]
+
+
+@pytest.mark.parametrize(
+    ("statement", "names"),
+    [
+        ("import numpy", []),
+        ("import lstmgen.cli", ["cli"]),
+        ("from lstmgen import cli, errors", ["cli", "errors"]),
+        ("from lstmgen.cli.build import build", ["cli"]),
+        ("from .state import LstmState", []),
+        ("from .. import artefact", ["artefact"]),
+        ("from ..codegen.ctext import check_name", ["codegen"]),
+    ],
+)
+def test_imports_are_seen(statement, names):
+    assert imported(ast.parse(statement).body[0], 1) == names
 
 
 def test_every_module_has_its_place():

@@ -78,8 +78,14 @@ def reshape(key, shape):
         (describe(["precision"], "q8"), r"precision is 'q8'"),
         (describe(["outputs"], "all"), r"outputs is 'all'"),
         (describe(["layers"], []), r"no LSTM layer"),
-        (describe(["layers", 1, "name"], "pre"), r"not a valid quantized network|one name"),
+        (describe(["layers", 1, "name"], "pre"), r"'pre.h0' is missing"),
         (describe(["layers", 0, "y"], [16, 99]), r"format \[16, 99\] is out of range"),
+        (describe(["layers", 0, "x"], [16, -33]), r"format \[16, -33\] is out of range"),
+        (describe(["layers", 0, "x"], [16, 32]), r"format \[16, 32\] is out of range"),
+        (describe(["layers", 0, "x"], [3, 0]), r"pre takes 3 bits; expected 8 to 16"),
+        (describe(["layers", 0, "x"], [17, 0]), r"pre takes 17 bits; expected 8 to 16"),
+        (describe(["layers", 4, "y"], [8, 7]), r"head: output is Q0.7; expected Q0.15 of a sof"),
+        (describe(["notes"], ["n" * (1 << 20)]), r"description has \d+ characters, more than 104"),
         (describe(["layers", 0, "y"], [16, 3]), r"lstm0 takes 5 values of Q\S+; expected 5 of"),
         (describe(["layers", 1, "y"], [16, 14]), r"lstm0.h is Q1.14|takes 7 values"),
         (describe(["layers", 1, "x_shift"], 9), r"lstm0.x_shift spans 9..9; expected 0..4"),
@@ -94,6 +100,7 @@ def reshape(key, shape):
         (raise_one("lstm0.wx", (0, 0), 2**31), r"lstm0.wx spans .*; expected -32767..32767"),
         (raise_one("lstm0.wx", (0, 0), 7), r"q.npz: its integers were changed"),
         (raise_one("lstm0.frac", 0, 99), r"lstm0.shift spans"),
+        (raise_one("head.frac", 0, 2**62), r"head.frac spans \d+..\d+; expected -64..64"),
         (raise_one("lstm0.bias", 0, 2**40), r"lstm0.bias spans"),
         (raise_one("lstm0.bias", 0, 2**31 - 1), r"lstm0 row 0: accumulator can reach \d+"),
         (raise_one("lstm0.argument_frac", 0, 3), r"lstm0.argument_frac does not belong"),
@@ -104,11 +111,47 @@ def reshape(key, shape):
         (raise_one("tables.tanh", (100, 0), 40000), r"tanh table holds words beyond 16 bits"),
         (raise_one("tables.tanh", (100, 1), 32767), r"tanh table reaches"),
         (raise_one("tables.sigmoid", (0, 0), 5), r"sigmoid table: first and last slope"),
+        (reshape("tables.exp2", (32, 2)), r"exp2 table reaches 0..0; expected 16384..32767"),
+        (raise_one("tables.exp2", (0, 1), 16385), r"exp2 table begins with 16385; expected 16384"),
     ],
 )
 def test_tampered_artefacts_are_refused(change, message):
     with pytest.raises(ModelError, match=message):
         tampered(change)
+
+
+def test_layers_have_a_name_each():
+    def change(description, arrays):
+        description["layers"][3]["name"] = "lstm0"
+
+    with pytest.raises(ModelError, match=r"q.npz: two layers have one name; expected a name each"):
+        tampered(change)
+
+
+def test_a_layer_wider_than_a_network_s_is_refused():
+    """A class number of argmax has to fit int16."""
+
+    def change(description, arrays):
+        description["layers"] = description["layers"][1:2] + description["layers"][4:]
+        lstm, head = description["layers"]
+        head |= {"x": lstm["y"], "activation": "argmax", "y": [16, 0]}
+        arrays["head.w"] = np.zeros((40_000, 7), np.int8)
+        for key in ("bias", "frac", "argument_frac"):
+            arrays[f"head.{key}"] = np.zeros(40_000, np.int8)
+
+    message = "q.npz: head: 7 inputs, 40000 outputs; expected at most 4096 each"
+    with pytest.raises(ModelError, match=message):
+        tampered(change)
+
+
+def test_more_weights_than_a_network_s_are_refused(monkeypatch):
+    arrays = artefact.to_arrays(quantized("stacked_argmax", "w8a16"))
+    monkeypatch.setattr(artefact, "MAX_WEIGHTS", 600)
+    with pytest.raises(ModelError, match=r"q.npz: 698 weights; expected at most 600"):
+        artefact.from_arrays(arrays, "q.npz")
+    monkeypatch.setattr(artefact, "MAX_WEIGHTS", 500)
+    with pytest.raises(ModelError, match=r"tables.sigmoid holds 512 values, more than 500"):
+        artefact.from_arrays(arrays, "q.npz")
 
 
 def test_floats_and_objects_are_refused(tmp_path):

@@ -28,6 +28,8 @@ def folder(tmp_path, monkeypatch):
 
 def run(*args, code=0):
     result = CliRunner().invoke(main, [str(arg) for arg in args])
+    # An exception that is not caught is an exit status of 1, as a failed check is.
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
     assert result.exit_code == code, result.output
     assert "Traceback" not in result.output
     return result
@@ -66,6 +68,62 @@ def test_inspect(folder):
         "lstm",
         "dense",
     ]
+
+
+def test_inspect_proves_what_it_read(folder):
+    network = NETWORKS["odd_sizes"]()
+    x = calibration(network, 6, 8).astype(np.float32)
+    y = reference.run(network, x).y.astype(np.float32)
+    np.savez("known.npz", x=x, y=y)
+    assert "6 sequences: read right" in run("inspect", "model.npz", "--expect", "known.npz").stdout
+    assert json.loads(run("inspect", "model.npz", "--json").stdout)["expected"] is None
+    # Beside the weights in the model's own file.
+    with np.load("model.npz") as arrays:
+        np.savez("both.npz", **arrays, x=x, y=y)
+        np.savez("wrong.npz", **arrays, x=x, y=y[:, ::-1])
+    assert "read right" in run("inspect", "both.npz").stdout
+    text = run("inspect", "wrong.npz", code=1).stdout
+    assert "LSTM 5 -> 7" in text
+    assert "NOT READ RIGHT; check --head, --activation and the gate order" in text
+    described = json.loads(run("inspect", "wrong.npz", "--json", code=1).stdout)["expected"]
+    assert (described["right"], described["sequences"]) == (False, 6)
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        ({"x": (2, 4, 3)}, "known.npz holds x; expected inputs x and outputs y"),
+        ({"x": (2, 4, 3), "y": (2, 4, 3)}, "y is (2, 4, 3); expected (2, 3), the outputs after"),
+        ({"x": (2, 4, 2), "y": (2, 3)}, "the inputs are (2, 4, 2); expected (sequences, steps, 3)"),
+    ],
+)
+def test_known_outputs_that_do_not_fit(folder, known, message):
+    np.savez("known.npz", **{key: np.zeros(shape) for key, shape in known.items()})
+    assert message in run("inspect", "model.npz", "--expect", "known.npz", code=2).stderr
+    run("quantize", "model.npz", "-o", "q.npz")
+    refused = run("inspect", "q.npz", "--expect", "known.npz", code=2).stderr
+    assert "q.npz is quantized: --expect needs the float model instead" in refused
+
+
+def test_argmax_has_agreement_and_no_sqnr(folder):
+    network = NETWORKS["stacked_argmax"]()
+    network.save("classes.npz")
+    np.save("c.npy", calibration(network))
+    text = run("build", "classes.npz", "-o", "c", "--calibration", "c.npy").stdout
+    assert "% of the classes are float's, on calibration data" in text
+    text = run("report", "classes.npz", "--input", "c.npy").stdout
+    assert "same class as float" in text
+    assert "output" not in text
+
+
+def test_help_waits_for_no_library():
+    """`lstmgen --help` answers before numpy or jinja2 would be there."""
+    code = (
+        "import sys; from lstmgen.cli import main; main(['--help'], standalone_mode=False); "
+        "print(sorted({'numpy', 'jinja2'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_quantize_then_use_the_artefact(folder):
@@ -125,7 +183,7 @@ def test_build_check_and_drift(folder):
         "kws.h",
         "kws.c",
         "kws_weights.h",
-        "kws_weights.c",
+        "kws_weights.c", "kws_kernels.S",
         "kws_selftest.c",
         "kws_report.json",
         "kws_model.npz",
@@ -152,6 +210,24 @@ def test_build_is_reproducible(folder):
         files.append({p.name: p.read_bytes() for p in (folder / out).iterdir()})
     assert files[0] == files[1]
     assert not any(str(folder).encode() in data for data in files[0].values())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("name", "../kws", "C name '../kws' is not an identifier"),
+        ("name", "3kws", "C name '3kws' is not an identifier"),
+        ("target", "a\nb", r"target 'a\nb' is no name; build the model anew"),
+        ("isa", "../LICENSE", "isa '../LICENSE' is no name; build the model anew"),
+    ],
+)
+def test_a_report_names_no_other_files(folder, key, value, message):
+    run("build", "model.npz", "-o", "out", "--name", "kws")
+    report = folder / "out" / "kws_report.json"
+    report.write_text(json.dumps(json.loads(report.read_text()) | {key: value}))
+    result = run("check", "out", code=2)
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_build_writes_nothing_on_error(folder):
@@ -328,3 +404,26 @@ def test_names_are_made_to_fit(folder):
     np.savez(long, W0=r.normal(size=(4, 1)), R0=r.normal(size=(4, 1)), b0=np.zeros(4))
     assert "a_very_long_name_of_a_model_that" in run("build", long).stdout
     assert "no such folder" in run("check", "nowhere", code=2).stderr
+
+
+def test_a_kernel_that_is_not_needed_any_more_goes(folder):
+    run("build", "model.npz", "--target", "arm", "-o", "out", "--name", "kws")
+    kernels = folder / "out" / "kws_kernels.S"
+    text = kernels.read_text()
+    run("build", "model.npz", "--target", "host", "-o", "out", "--name", "kws")
+    assert not kernels.exists()
+    kernels.write_text(text)
+    assert "kws_kernels.S is not generated any more" in run("check", "out", code=1).stdout
+
+
+def test_effort_is_kept_with_the_folder(folder):
+    arm = ["build", "model.npz", "--target", "arm", "--name", "kws"]
+    for effort in ("speed", "size"):
+        text = run(*arm, "--optimize", effort, "-o", effort).stdout
+        assert "row pair" in text
+        assert "no drift" in run("check", effort).stdout
+    small, fast = ((folder / e / "kws_kernels.S").read_text() for e in ("size", "speed"))
+    assert len(small) < len(fast)
+    report = json.loads((folder / "size" / "kws_report.json").read_text())
+    assert report["optimize"] == "size"
+    assert report["kernels"]["lstm0"].startswith("long row pair")

@@ -319,6 +319,12 @@ def test_the_port_header_names_the_parts_of_the_model(tmp_path: Path) -> None:
     )
 
 
+def test_the_readme_promises_what_is_proved() -> None:
+    """The bounds hold within the input's format, not for all that its C type can hold."""
+    text = sources(quantized("sequence", "w8a16"), "kws")["README.md"]
+    assert "proved not to overflow for any input from\n`KWS_INPUT_MIN` to `KWS_INPUT_MAX`" in text
+
+
 def test_the_readme_tells_formulas_and_sizes() -> None:
     q = quantized("sequence", "w8a16")
     readme = sources(q, "kws")["README.md"]
@@ -327,7 +333,7 @@ def test_the_readme_tells_formulas_and_sizes() -> None:
     assert f"`real = y * 2^{-q.y.frac}`" in readme
     for size in (sizes.weights, sizes.tables, sizes.state):
         assert f"| {size} |" in readme
-    assert "lstmgen build kws_model.npz --target host --name kws" in readme
+    assert "build kws_model.npz --target host --optimize speed --name kws" in readme
     assert f"= {q.x.lo}" not in readme
 
 

@@ -124,6 +124,16 @@ def test_small_cores_need_no_wider_types(
             compile_c(program, [*flags, "-c", file, "-o", str(tmp_path / "model.o")])
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_avr_gcc_compiles_every_network(name: str, precision: Precision, tmp_path: Path) -> None:
+    files = write(sources(quantized(name, precision), target="avr"), tmp_path)
+    (source,) = (file for file in files if file.endswith("model.c"))
+    for optimize in ("-Os", "-O2", "-O3"):
+        flags = ["-mmcu=atmega2560", "-std=gnu99", *C_WARNINGS, optimize]
+        compile_c("avr-gcc", [*flags, "-c", source, "-o", str(tmp_path / "model.o")])
+
+
 def test_strict_c99_on_avr_falls_back_to_ram(tmp_path: Path) -> None:
     files = write(sources(quantized("one_unit", "q7")), tmp_path)
     for file in files:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from lstmgen.errors import OutputError
@@ -14,6 +16,24 @@ def test_writes_and_rewrites_ours(tmp_path):
     assert (folder / "kws.c").read_bytes() == b"/* lstmgen 2 */"
     assert (folder / "notes.txt").exists()
     assert [path.name for path in folder.parent.iterdir()] == ["out"]
+
+
+def test_the_report_is_replaced_last(tmp_path, monkeypatch):
+    """An interrupted write leaves the report of the files before."""
+    later = {"kws_report.json": b"lstmgen 2", "kws.c": b"/* lstmgen 2 */", "kws.h": b"lstmgen 2"}
+    replace = Path.replace
+
+    def interrupted(path, target):
+        if path.name == "kws.h":
+            raise OSError(28, "No space left on device")
+        return replace(path, target)
+
+    write_folder(FILES, tmp_path / "out")
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(OutputError, match="cannot be written: No space left"):
+        write_folder(later, tmp_path / "out")
+    assert (tmp_path / "out" / "kws.c").read_bytes() == later["kws.c"]
+    assert (tmp_path / "out" / "kws_report.json").read_bytes() == FILES["kws_report.json"]
 
 
 def test_refuses_what_is_not_ours(tmp_path):

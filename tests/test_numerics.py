@@ -35,6 +35,11 @@ def test_n1_nan_is_zero():
     assert QFormat(8, 4).to_raw([math.nan, math.inf, -math.inf]).tolist() == [0, 127, -128]
 
 
+@pytest.mark.parametrize("magnitude", [0.0, 5e-324, 1e-310, 3e-304, 1e-300, 1e-9])
+def test_max_frac_of_next_to_nothing_is_the_limit(magnitude):
+    assert max_frac(magnitude, 16) == 31
+
+
 @given(magnitude=st.floats(1e-6, 1e6), bits=st.sampled_from([8, 13, 16]))
 def test_max_frac_is_the_largest_that_fits(magnitude, bits):
     frac = max_frac(magnitude, bits, limit=100)

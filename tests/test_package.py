@@ -1,5 +1,6 @@
 """The wheel carries templates and targets, and works where the checkout is not."""
 
+import shutil
 import subprocess
 import sys
 import venv
@@ -45,6 +46,20 @@ def test_the_wheel_knows_its_targets(installed, tmp_path):
     assert "cortex-m4" in lstmgen(installed, "targets", cwd=tmp_path)
 
 
+def test_a_stray_pyproject_beside_the_package_does_not_matter(installed, tmp_path):
+    site = next((installed.parent / "lib").glob("python*/site-packages"))
+    stray = [site / "pyproject.toml", site / "targets", site / "templates"]
+    stray[0].write_text("")
+    stray[1].mkdir()
+    stray[2].mkdir()
+    try:
+        assert "cortex-m4" in lstmgen(installed, "targets", cwd=tmp_path)
+    finally:
+        stray[0].unlink()
+        stray[1].rmdir()
+        stray[2].rmdir()
+
+
 def test_the_wheel_builds_what_the_checkout_builds(installed, tmp_path):
     model = ROOT / "examples" / "weather" / "model.npz"
     lstmgen(installed, "build", str(model), "--target", "arm", "-o", "wheel", cwd=tmp_path)
@@ -56,3 +71,27 @@ def test_the_wheel_builds_what_the_checkout_builds(installed, tmp_path):
         assert (tmp_path / "wheel" / name).read_bytes() == (
             tmp_path / "checkout" / name
         ).read_bytes()
+
+
+@pytest.mark.parametrize("minor", range(11, 16))
+def test_every_python_writes_the_same_bytes(minor, tmp_path):
+    if minor == sys.version_info.minor:
+        pytest.skip("the Python that runs the tests")
+    python = shutil.which(f"python3.{minor}")
+    needed = "import click, jinja2, numpy"
+    if python is None or subprocess.run([python, "-c", needed], capture_output=True).returncode:
+        pytest.skip(f"no python3.{minor} with click, jinja2 and numpy on this machine")
+    examples = sorted(path.parent for path in (ROOT / "examples").glob("*/model.npz"))
+    assert examples
+    for example in examples:
+        for interpreter in (python, sys.executable):
+            arguments = ["build", example / "model.npz", "--calibration", example / "data.npz"]
+            subprocess.run(
+                [interpreter, "-B", "-m", "lstmgen", *arguments, "-o", tmp_path / example.name],
+                cwd=ROOT, capture_output=True, check=True,
+            )
+            files = {path.name: path.read_bytes() for path in (tmp_path / example.name).iterdir()}
+            if interpreter == python:
+                theirs = files
+                shutil.rmtree(tmp_path / example.name)
+        assert files == theirs

@@ -135,7 +135,10 @@ def test_initial_state_is_rounded():
         ({"table_bits": 12}, r"table bits 12; expected 6 to 11"),
         ({"calibration": np.zeros((2, 5, 3))}, r"calibration: the inputs are \(2, 5, 3\); "
          r"expected \(sequences, steps, 2\), since the network takes 2 inputs"),
-        ({"calibration": np.full((1, 1, 2), 1e30)}, r"inputs reach 1e\+30; expected at most"),
+        ({"calibration": np.full((1, 1, 2), 1e30)}, r"inputs reach 1e\+30; expected at most 2\^31"),
+        ({"calibration": np.full((1, 1, 2), 1e300)}, r"inputs reach 1e\+300; expected at most"),
+        ({"calibration": np.zeros((1, 1, 2))}, r"inputs reach 0; expected at least 2\^-24: give"),
+        ({"calibration": np.full((1, 1, 2), 1e-310)}, r"inputs reach 1e-310; expected at least"),
         ({"calibration": np.zeros((5, 2))}, r"the inputs are \(5, 2\)"),
         ({"calibration": np.full((1, 1, 2), np.nan)}, r"2 inputs are NaN or infinite"),
         ({"calibration": np.array([[["a", "b"]]])}, r"of type <U1; expected numbers"),
@@ -155,6 +158,74 @@ def test_weights_beyond_any_format_are_refused():
         quantize(Network.of(layer, Dense("head", np.full((1, 2), 1e16), np.zeros(1), "tanh")))
 
 
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("value", [1e-310, 3e-304, 1e300, 1.7e308])
+def test_weights_of_any_size_are_quantized_or_refused_in_one_line(precision, value):
+    fill = np.full_like
+    first, last = lstm(2, 3), dense(3, 2)
+    pre = Dense("pre", np.full((2, 2), value), np.zeros(2), "relu")
+    networks = [
+        Network.of(Lstm("lstm0", fill(first.W, value), first.U, first.b)),
+        Network.of(Lstm("lstm0", first.W, fill(first.U, value), fill(first.b, -value))),
+        Network.of(pre, first),
+    ]
+    for activation in ("linear", "sigmoid", "softmax", "argmax"):
+        head = Dense("head", fill(last.W, value), fill(last.b, -value), activation)
+        networks.append(Network.of(first, head))
+    for network in networks:
+        for data in (None, calibration(network)):
+            if value < 1:
+                quantize(network, precision, data)
+                continue
+            with pytest.raises(ModelError) as caught:
+                quantize(network, precision, data)
+            assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_range_too_narrow_is_refused():
+    with pytest.raises(ModelError, match=r"the input range reaches 1e-310; expected at least"):
+        quantize(Network.of(lstm(2, 2), input_range=(0.0, 1e-310)))
+
+
+def test_counts_of_a_24_bit_converter_are_quantized():
+    network = Network.of(lstm(2, 2, scale=1e-6), input_range=(-(2.0**23), 2.0**23))
+    q = quantize(network, "q15")
+    assert q.x == QFormat(16, -9)
+    x = np.random.default_rng(0).uniform(-1, 1, (4, 9, 2)) * 2.0**23
+    y = q.y.to_real(Emulator(q, batch=4).run(q.x.to_raw(x)))
+    np.testing.assert_allclose(y, reference.run(network, x).y, atol=0.01)
+
+
+def test_a_dense_layer_that_was_never_but_0_gets_its_range_from_the_weights():
+    pre = Dense("pre", np.array([[1.0], [-1.0]]), np.full(2, -4.0), "relu")
+    q = quantize(Network.of(pre, lstm(2, 2)), "q15", np.ones((1, 1, 1)))
+    assert q.layers[0].y.hi * q.layers[0].y.step >= 5.0
+
+
+def test_results_beyond_any_format_are_refused():
+    pre = Dense("pre", np.full((2, 1), 1e12), np.zeros(2))
+    message = r"pre: its results reach 8e\+12; expected at most 2\^31: rescale its weights"
+    with pytest.raises(ModelError, match=message):
+        quantize(Network.of(pre, lstm(2, 2)))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", "linear"])
+def test_a_masking_bias_costs_bits_and_does_not_overflow(precision, activation):
+    """What excludes a class, say -1e9, is far beyond the accumulator's range."""
+    plain = dense(4, 3, activation)
+    def masked(bias):
+        b = np.array([plain.b[0], bias, plain.b[2]])
+        return Network.of(lstm(2, 4), Dense("fc", plain.W, b, activation))
+
+    q = quantize(masked(-1e9), precision)
+    x = calibration(masked(-1e9))
+    y = q.y.to_real(Emulator(q, batch=len(x)).run(q.x.to_raw(x)))
+    assert (y.argmin(-1) == 1).all()
+    with pytest.raises(ModelError, match=r"fc: row 1 has weights or a bias of 1e\+30; its sum can"):
+        quantize(masked(-1e30), precision)
+
+
 def test_states_beyond_their_range_are_refused():
     layer = lstm(2, 2)
     with pytest.raises(ModelError, match=r"lstm0.h0 reaches 1.5; expected at most 1"):
@@ -167,3 +238,11 @@ def test_states_beyond_their_range_are_refused():
 def test_softmax_over_too_many_classes_is_refused():
     with pytest.raises(RangeError, match=r"softmax over 2048 classes; expected at most 2047"):
         quantize(Network.of(lstm(1, 1), dense(1, 2048, "softmax")))
+
+
+@pytest.mark.parametrize("activation", ["argmax", "linear"])
+def test_a_bias_that_drowns_the_weights_is_refused(activation):
+    head = dense(3, 4, activation)
+    masked = Dense("head", head.W, np.where(np.arange(4) == 2, -1e9, head.b), activation)
+    with pytest.raises(ModelError, match=r"head: a bias of 1e\+09 beside weights of at most"):
+        quantize(Network.of(lstm(2, 3), masked))

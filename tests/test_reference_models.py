@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from lstmgen.cli import main
 from lstmgen.dataset import Dataset
 from lstmgen.quantizer import quantize
 from lstmgen.readers import ReadOptions, read_model
@@ -25,6 +27,15 @@ def har(shared_data):
     network = read_model(file, ReadOptions(activations={"pre": "relu"}))
     arrays = np.load(file)
     return network, Dataset(arrays["x"].astype(np.float64), arrays["label"])
+
+
+def test_activity_recogniser_is_read_right(shared_data):
+    """Its file holds the outputs that its makers computed."""
+    file = str(shared_data / "har" / "embarc_har_2xlstm32.npz")
+    result = CliRunner().invoke(main, ["inspect", file])
+    assert (result.exit_code, "30 sequences: read right" in result.stdout) == (0, True)
+    result = CliRunner().invoke(main, ["inspect", file, "--activation", "pre=linear"])
+    assert (result.exit_code, "NOT READ RIGHT" in result.stdout) == (1, True)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

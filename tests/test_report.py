@@ -1,3 +1,6 @@
+import json
+import math
+
 import numpy as np
 import pytest
 
@@ -5,7 +8,7 @@ from lstmgen import reference
 from lstmgen.dataset import Dataset
 from lstmgen.emulator import Emulator
 from lstmgen.errors import ModelError
-from lstmgen.network import Network
+from lstmgen.network import Dense, Network
 from lstmgen.quantizer import quantize
 from lstmgen.report import measure_accuracy
 
@@ -32,7 +35,8 @@ def test_figures_by_hand(name, monkeypatch):
     y = trace[q.layers[-1].name] * q.y.step
     y = y if q.outputs == "sequence" else y[:, -1]
     if name == "stacked_argmax":
-        assert accuracy.sqnr_db is None
+        assert (accuracy.sqnr_db, accuracy.max_abs_error) == (None, None)
+        assert accuracy.to_json()["output"] == {"sqnr_db": None, "max_abs_error": None}
         assert accuracy.agreement == np.mean(y == floats.y)
         return
     error = y - floats.y
@@ -69,6 +73,22 @@ def test_metrics():
         assert metric["name"] == "rmse"
         assert metric["float"] == 0
         assert 0 < metric["quantized"] < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("bias", "sqnr"), [(0.0, math.inf), (0.3, -math.inf)]
+)
+def test_exact_is_not_the_same_as_no_signal(bias, sqnr):
+    """The float network gives 0; the quantized one, of another bias, does not."""
+    network = NETWORKS["zeros"]()
+    other = Network.of(network.layers[0], Dense("head", np.zeros((2, 3)), np.full(2, bias)))
+    accuracy = measure_accuracy(network, quantize(other, "q15"), Dataset(np.ones((2, 3, 2))))
+    assert accuracy.sqnr_db == sqnr
+    assert accuracy.max_abs_error == pytest.approx(bias, abs=1e-4)
+    output = accuracy.to_json()["output"]
+    assert output["sqnr_db"] is None
+    assert (output["max_abs_error"] == 0) == (sqnr > 0)
+    json.dumps(accuracy.to_json(), allow_nan=False)
 
 
 def test_json_keys_are_stable():

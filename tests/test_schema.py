@@ -238,6 +238,14 @@ def test_arrays_that_are_wrong(changed: dict[str, object], message: str) -> None
     problems(arrays(description(), **changed))
 
 
+def test_more_weights_than_are_allowed_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each array may be small enough and the network too large."""
+    monkeypatch.setattr(limits, "MAX_WEIGHTS", 47)
+    assert problems(arrays(description(L, D))) == [
+        "m.npz: model: 48 weights; expected at most 47"
+    ]
+
+
 def test_a_network_without_lstm_is_refused() -> None:
     values = arrays(description(D), l__W=None, l__U=None, l__b=None)
     assert problems(values) == [

@@ -1,5 +1,6 @@
 """Target descriptions: those of the project, a user's own, and what is wrong with one."""
 
+import json
 import re
 from pathlib import Path
 
@@ -123,6 +124,16 @@ runner = "qemu"
     assert len(problems) == len(expected)
     for pattern in expected:
         assert any(re.search(f"my-board.toml: {pattern}", line) for line in problems), pattern
+
+
+@pytest.mark.parametrize("name", ["../LICENSE", "my board", "", "a/b", 3])
+def test_names_are_no_paths(tmp_path: Path, name: object) -> None:
+    for key in ("name", "isa"):
+        text = f'extends = "cortex-m4"\n{key} = {json.dumps(name)}'
+        message = rf"my-board.toml: {key} is .*; expected a name of letters, digits, '.', '_' and"
+        assert re.search(message, error_of(write(tmp_path, text)))
+    path = write(tmp_path, 'extends = "cortex-m4"', "my board.toml")
+    assert "name is missing, and the file's cannot stand in; add it, a name" in error_of(path)
 
 
 def test_missing_keys_are_told_at_once(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lstmgen.errors import ModelError, OutputError, ToolError
+from lstmgen.errors import ModelError, OutputError, RangeError, ToolError
 from lstmgen.quantized import Precision
 from lstmgen.target import load_target
 from lstmgen.toolchain import Sources
@@ -235,10 +235,14 @@ def test_default_inputs_reach_both_ends() -> None:
 
 def test_inputs_that_do_not_fit_are_told() -> None:
     q, host = quantized("odd_sizes", "q7"), load_target("host")
-    with pytest.raises(ModelError, match=r"shape \(2, 3, 4\); expected \(sequences, steps, 3\)"):
-        verify(q, None, host, np.zeros((2, 3, 4), np.int64))
-    with pytest.raises(ModelError, match=r"lie in 0..128; expected raw integers in -128..127"):
+    for shape in ((2, 3, 4), (2, 0, 3), (0, 3, 3)):
+        message = rf"inputs are {re.escape(str(shape))}; expected \({shape[0]}, steps, 3\)"
+        with pytest.raises(ModelError, match=message):
+            verify(q, None, host, np.zeros(shape, np.int64))
+    with pytest.raises(RangeError, match=r"inputs span 0..128; expected -128..127"):
         verify(q, None, host, np.array([[[0, 0, 128]]]))
+    with pytest.raises(ModelError, match=r"inputs are of type float64; expected integers"):
+        verify(q, None, host, np.zeros((1, 1, 3)))  # type: ignore[arg-type]
     with pytest.raises(ModelError, match=r"nowhere: no such folder; expected one that"):
         verify(q, Path("nowhere"), host, np.zeros((1, 1, 3), np.int64))
 
@@ -262,6 +266,14 @@ def test_generated_c_is_equal_on_every_target(name: str, network: str) -> None:
         x = default_inputs(q, np.random.default_rng(3), steps=12)
         result = verify(q, None, target, x, optimize=optimize)
         assert result.equal, result.message
+
+
+@pytest.mark.parametrize("optimize", ["-Os", "-O2", "-O3"])
+def test_what_avr_gcc_could_not_compile_is_equal(optimize: str) -> None:
+    q = quantized("one_class", "w8a16")
+    x = default_inputs(q, np.random.default_rng(3), steps=12)
+    result = verify(q, None, usable("avr"), x, optimize=optimize)
+    assert result.equal, result.message
 
 
 def test_a_flipped_rounding_in_generated_c_is_found(temporary: Path) -> None:

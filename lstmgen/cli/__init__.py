@@ -5,6 +5,7 @@ messages to stderr, and a user's mistake never shows a traceback.
 """
 
 import importlib
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -106,6 +107,13 @@ def show_notes(notes: Iterable[str]) -> None:
     for line in notes:
         if everything or "--" in line or "calibration" in line:
             note(f"- {line}")
+
+
+def decibel(sqnr: float) -> str:
+    """Return an SQNR for people, as `report.Accuracy` tells it."""
+    if math.isinf(sqnr):
+        return "exact" if sqnr > 0 else "no signal, only noise"
+    return f"{sqnr:.2f} dB"
 
 
 if __name__ == "__main__":

@@ -8,18 +8,25 @@ import click
 
 from ..bench import BenchResult
 from ..bench import bench as bench_on
+from ..codegen import Effort
 from ..target import load_target
 from . import Failures, note
-from .options import json_option, load_source, sweep, sweep_options, target_options
+from .options import effort_option, json_option, load_source, sweep, sweep_options, target_options
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @target_options
+@effort_option
 @sweep_options
 @json_option
 def bench(
-    model: Path, targets: tuple[str, ...], optimize: str, as_json: bool, **options: Any
+    model: Path,
+    targets: tuple[str, ...],
+    level: str,
+    effort: Effort,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Instructions are executed ones, exact and repeatable: QEMU -icount, callgrind on the host.
 
@@ -32,7 +39,10 @@ def bench(
         for name in targets or ("host",):
             files = model if model.is_dir() else None
             with failures.caught(name):
-                results.append(bench_on(q, load_target(name), source=files, optimize=optimize))
+                target = load_target(name)
+                results.append(
+                    bench_on(q, target, source=files, effort=effort, optimize=f"-O{level}")
+                )
     if as_json:
         click.echo(json.dumps({"results": [result.to_json() for result in results]}, indent=1))
         failures.end()

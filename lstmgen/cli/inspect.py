@@ -1,13 +1,17 @@
 """`lstmgen inspect`: the network that a model file holds."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from .. import artefact
+from ..errors import ModelError
+from ..expect import Agreement, compare
 from ..network import Dense, Layer, Network
+from ..npz import read_npz
 from ..quantized import QuantizedNetwork
 from .options import json_option, model_options, read_network
 
@@ -15,17 +19,53 @@ from .options import json_option, model_options, read_network
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @model_options
+@click.option(
+    "--expect", type=click.Path(path_type=Path), metavar="FILE",
+    help="Known inputs x and outputs y, an .npz.  [default: MODEL, if it holds both]",
+)
 @json_option
-def inspect(model: Path, as_json: bool, **options: Any) -> None:
-    """Print layers, shapes and gate order, and everything assumed with the flag that sets it."""
+def inspect(model: Path, expect: Path | None, as_json: bool, **options: Any) -> None:
+    """Print layers, shapes and gate order, and everything assumed with the flag that sets it.
+
+    Where outputs are known, a float64 run proves the reading; exit 1 if they differ by more
+    than 1e-3 of the largest.
+    """
     if artefact.is_artefact(model):
+        if expect is not None:
+            raise ModelError(f"{model} is quantized: --expect needs the float model instead")
         q = artefact.load(model)
         click.echo(json.dumps(_describe_quantized(q), indent=1) if as_json else _table(q))
         return
     network = read_network(model, options)
+    known = read_npz(expect or model)
+    proof = None
+    if expect is not None or {"x", "y"} <= known.keys():
+        proof = compare(network, known, str(expect or model))
     if as_json:
-        click.echo(json.dumps(_describe(network), indent=1))
-        return
+        click.echo(json.dumps(_describe(network) | {"expected": _proved(proof)}, indent=1))
+    else:
+        _print(network)
+        if proof is not None:
+            click.echo(_sentence(proof, expect or model))
+    if proof is not None and not proof.right:
+        raise SystemExit(1)
+
+
+def _proved(proof: Agreement | None) -> dict[str, Any] | None:
+    return None if proof is None else {**asdict(proof), "right": proof.right}
+
+
+def _sentence(proof: Agreement, file: Path) -> str:
+    found = (
+        f"{file}: float64 differs from its y by up to {proof.max_abs_error:.2g}, "
+        f"largest |y| {proof.largest:.3g}, {proof.sequences} sequences"
+    )
+    if proof.right:
+        return f"- {found}: read right"
+    return f"- {found}: NOT READ RIGHT; check --head, --activation and the gate order"
+
+
+def _print(network: Network) -> None:
     click.echo(f"{network.name}: {network.inputs} inputs, {network.width} outputs")
     for layer in network.layers:
         click.echo(f"  {layer.name:<12} {_shape(layer)}")

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from .. import artefact
+from ..codegen import EFFORTS
 from ..codegen.ctext import MAX_NAME
 from ..dataset import load_calibration
 from ..errors import ModelError, OutputError
@@ -87,8 +88,8 @@ def sweep_options(command: Command) -> Command:
 def target_options(command: Command) -> Command:
     """Add the targets to compile for and how to compile."""
     command = click.option(
-        "--optimize", type=click.Choice(["-O0", "-O1", "-O2", "-O3", "-Os"]), default="-O2",
-        show_default=True, help="For the compiler.",
+        "-O", "level", type=click.Choice(["0", "1", "2", "3", "s"]), default="2",
+        show_default=True, help="Optimization by the compiler.",
     )(command)
     return click.option(
         "--target", "targets", multiple=True, metavar="TARGET",
@@ -120,6 +121,11 @@ def _quantize_options(command: Command, several: bool) -> Command:
         command = option(command)
     return model_options(command)
 
+
+effort_option = click.option(
+    "--optimize", "effort", type=click.Choice(EFFORTS), default="speed", show_default=True,
+    help="What unrolling in a target's kernels is worth.",
+)
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 

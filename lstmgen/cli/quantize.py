@@ -25,7 +25,7 @@ from .options import (
 def quantize(model: Path, output: Path, force: bool, **options: Any) -> None:
     """Formats come from --calibration data, else from the input range and safe bounds.
 
-    Every row's accumulator is proved to stay below 2^31 for any input.
+    Every row's accumulator is proved to stay below 2^31 for any input in its format.
     """
     if not force:
         refuse_overwriting(output, ours=artefact.is_artefact)

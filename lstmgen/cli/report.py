@@ -9,7 +9,7 @@ import click
 from ..dataset import load_dataset
 from ..errors import ModelError
 from ..report import Accuracy, measure_accuracy
-from . import show_notes
+from . import decibel, show_notes
 from .options import json_option, load_source, quantize_options, read_network
 
 
@@ -56,11 +56,13 @@ def _rows(accuracy: Accuracy) -> list[tuple[str, str]]:
     rows = [
         ("precision", accuracy.precision),
         ("data", f"{accuracy.sequences} sequences of {accuracy.steps} steps"),
-        ("output SQNR", _decibel(accuracy.sqnr_db)),
-        ("output max error", f"{accuracy.max_abs_error:.3g}"),
     ]
+    # Classes have no distance: of an argmax the share of equal ones, below, says all.
+    if accuracy.sqnr_db is not None and accuracy.max_abs_error is not None:
+        rows.append(("output SQNR", decibel(accuracy.sqnr_db)))
+        rows.append(("output max error", f"{accuracy.max_abs_error:.3g}"))
     for layer in accuracy.layers:
-        rows.append((f"{layer.name} hidden SQNR", _decibel(layer.hidden_sqnr_db)))
+        rows.append((f"{layer.name} hidden SQNR", decibel(layer.hidden_sqnr_db)))
         rows.append((f"{layer.name} hidden max error", f"{layer.max_abs_error:.3g}"))
         rows.append(
             (f"{layer.name} cell saturations", f"{layer.cell_saturations} of {layer.values}")
@@ -76,7 +78,3 @@ def _rows(accuracy: Accuracy) -> list[tuple[str, str]]:
         for key in ("float", "quantized"):
             rows.append((f"{metric['name']}, {key}", f"{scale * metric[key]:.5g}{unit}"))
     return rows
-
-
-def _decibel(value: float | None) -> str:
-    return "exact" if value is None else f"{value:.2f} dB"

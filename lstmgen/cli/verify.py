@@ -7,6 +7,7 @@ from typing import Any
 import click
 import numpy as np
 
+from ..codegen import Effort
 from ..dataset import load_dataset
 from ..output import read_folder
 from ..qformat import IntArray
@@ -15,7 +16,7 @@ from ..target import load_target
 from ..verification import VerifyResult, default_inputs
 from ..verification import verify as verify_on
 from . import Failures
-from .options import json_option, load_source, sweep, sweep_options, target_options
+from .options import effort_option, json_option, load_source, sweep, sweep_options, target_options
 
 _SEED = 1
 
@@ -23,6 +24,7 @@ _SEED = 1
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @target_options
+@effort_option
 @sweep_options
 @click.option(
     "--input", "source", type=click.Path(path_type=Path), metavar="FILE",
@@ -36,7 +38,8 @@ _SEED = 1
 def verify(
     model: Path,
     targets: tuple[str, ...],
-    optimize: str,
+    level: str,
+    effort: Effort,
     source: Path | None,
     steps: int,
     keep: Path | None,
@@ -58,7 +61,9 @@ def verify(
         for target in chosen:
             kept = None if keep is None else keep / f"{target.name}-{q.precision}"
             with failures.caught(target.name):
-                result = verify_on(q, files, target, x, optimize=optimize, keep=kept)
+                result = verify_on(
+                    q, files, target, x, effort=effort, optimize=f"-O{level}", keep=kept
+                )
                 results.append(result)
                 if not as_json:
                     click.echo(f"{q.precision:<6} {result.message}")

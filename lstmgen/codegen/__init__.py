@@ -1,6 +1,8 @@
 """C from a quantized network: what to print is decided in Python, how it looks in templates."""
 
+from .kernels import EFFORTS, Effort
 from .render import (
+    OPTIONAL_OUTPUTS,
     OUTPUTS,
     Footprint,
     SelfTestFacts,
@@ -11,7 +13,10 @@ from .render import (
 )
 
 __all__ = [
+    "EFFORTS",
+    "OPTIONAL_OUTPUTS",
     "OUTPUTS",
+    "Effort",
     "Footprint",
     "SelfTestFacts",
     "TargetFacts",

@@ -9,18 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..bounds import LayerBounds, argument_limit
-from ..errors import RangeError
 from ..network import GATES
 from ..qformat import IntArray, QFormat
 from ..quantized import QuantizedDense, QuantizedLstm, Tables
 from .ctext import comment_text
+from .kernels import Choice
 from .layers import DenseView, Gate, LstmView
 from .layout import pack_lstm, storage_bits
 from .rescale import Rescale, rescales, shift_table
 from .values import Array, Value
-
-MAX_CLASSES = 2047
-"""Classes of a softmax whose powers, 2^20 each at most, still add up below 2^31."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +41,10 @@ class LayerNames:
         """Return the layer's name in C, and that in the model where C cannot spell it."""
         return self.c_name if name == self.c_name else f"{self.c_name} ({comment_text(name)})"
 
-    def lstm(self, layer: QuantizedLstm, bounds: LayerBounds, tables: Tables) -> LstmView:
-        """Return the view of an LSTM layer with the given bounds."""
+    def lstm(
+        self, layer: QuantizedLstm, bounds: LayerBounds, tables: Tables, choice: Choice
+    ) -> LstmView:
+        """Return the view of an LSTM layer with the given bounds and kernel."""
         k = layer.units
         packed = pack_lstm(layer)
         unit, column = f"[{self.macro}_UNITS]", f"[{self.macro}_INPUTS]"
@@ -95,17 +94,15 @@ class LayerNames:
             hidden_rounding=1 << (29 - layer.h.frac),
             hidden_shift=30 - layer.h.frac,
             hidden_limit=layer.h.hi if layer.h.bits < 16 else None,
+            kernel=choice.kernel,
+            why=choice.reason,
+            stream=self._stream(choice),
         )
 
     def dense(self, layer: QuantizedDense, bounds: LayerBounds, tables: Tables) -> DenseView:
-        """Return the view of a dense layer; raises RangeError for too many softmax classes."""
+        """Return the view of a dense layer with the given bounds."""
         row, column = f"[{self.macro}_OUTPUTS]", f"[{self.macro}_INPUTS]"
         ways = rescales([layer.shift], [bounds.clamped], argument_limit(layer))
-        if layer.activation == "softmax" and layer.rows > MAX_CLASSES:
-            raise RangeError(
-                f"{layer.name}: softmax over {layer.rows} classes; expected at most {MAX_CLASSES} "
-                "(rule N10), use argmax"
-            )
         low, high = _output_clamp(layer, bounds.bound)
         return DenseView(
             title=self.title(layer.name),
@@ -132,6 +129,14 @@ class LayerNames:
             }.get(layer.activation),
             bound=int(bounds.bound.max()),
         )
+
+    def _stream(self, choice: Choice) -> Array | None:
+        if choice.kernel is None:
+            return None
+        symbol, bits = f"{self.symbol}_stream", choice.kernel.stream_bits
+        words = choice.kernel.stream.ravel()
+        what = f"{self.c_name}: what the kernel ({choice.kernel.name}) reads, unit by unit"
+        return Array(symbol, bits, f"[{words.size}]", words, what, "Start values, weights, shifts")
 
     def _weights(
         self, suffix: str, values: IntArray, dims: str, what: str, frac: IntArray

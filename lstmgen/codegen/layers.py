@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from ..network import Activation
 from ..qformat import QFormat
+from .kernels import Kernel
 from .rescale import Rescale
 from .values import Array, Value
 
@@ -23,7 +24,10 @@ class Gate:
 
 @dataclass(frozen=True)
 class LstmView:
-    """An LSTM layer. `x_factor` is 2^lx of rule N2; `hidden_limit` rule N7's min, if needed."""
+    """An LSTM layer. `x_factor` is 2^lx of rule N2; `hidden_limit` rule N7's min, if needed.
+
+    kernel: what computes it in assembly, from `stream`, or None for C; why: of either.
+    """
 
     title: str
     c_name: str
@@ -45,7 +49,10 @@ class LstmView:
     hidden_rounding: int
     hidden_shift: int
     hidden_limit: int | None
-    template: ClassVar[str] = "lstm.c.j2"
+    kernel: Kernel | None
+    why: str
+    stream: Array | None
+    recurrent: ClassVar[bool] = True
 
     @property
     def c_field(self) -> str:
@@ -60,13 +67,23 @@ class LstmView:
     @property
     def arrays(self) -> tuple[Array, ...]:
         """The constants, in the order the code reads them."""
-        found = (self.bias, self.wx, self.wh, self.shift, self.h0, self.c0)
-        return tuple(array for array in found if array is not None)
+        own = (self.stream,) if self.kernel else (self.bias, self.wx, self.wh, self.shift)
+        return tuple(array for array in (*own, self.h0, self.c0) if array is not None)
 
     @property
-    def rescales(self) -> tuple[Rescale, ...]:
-        """How each gate's accumulator is rescaled."""
-        return tuple(gate.rescale for gate in self.gates)
+    def template(self) -> str:
+        """The template of the layer's part of the C file."""
+        if self.kernel is None:
+            return "lstm.c.j2"
+        return f"isa/{self.kernel.template}" if self.kernel.in_c else "lstm_kernel.c.j2"
+
+    @property
+    def helpers(self) -> frozenset[str]:
+        """The functions that the layer's C calls: none where a kernel takes its place."""
+        if self.kernel:
+            return self.kernel.helpers
+        own = ("asr", "clamp", "interpolate", "activate", "cell")
+        return frozenset([*own, *(name for gate in self.gates for name in gate.rescale.helpers)])
 
     @property
     def summary(self) -> str:
@@ -98,6 +115,7 @@ class DenseView:
     table: str | None
     bound: int
     template: ClassVar[str] = "dense.c.j2"
+    recurrent: ClassVar[bool] = False
 
     @property
     def arrays(self) -> tuple[Array, ...]:
@@ -106,9 +124,16 @@ class DenseView:
         return tuple(array for array in found if array is not None)
 
     @property
-    def rescales(self) -> tuple[Rescale, ...]:
-        """How the accumulators are rescaled: one way for all rows."""
-        return (self.rescale,)
+    def helpers(self) -> frozenset[str]:
+        """The functions that the layer's C calls."""
+        own: tuple[str, ...] = ()
+        if self.activation == "softmax":
+            own = ("asr", "interpolate")
+        elif self.table:
+            own = ("asr", "clamp", "interpolate", "activate")
+        elif self.high is not None:
+            own = ("clamp",)
+        return frozenset([*own, *self.rescale.helpers])
 
     @property
     def cast(self) -> str:

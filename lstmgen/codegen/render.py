@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ..errors import TargetError
 from ..paths import data_dir
 from ..quantized import QuantizedNetwork
+from .kernels import Effort
 from .view import ModelView, model_view
 
 OUTPUTS = {
@@ -21,6 +22,9 @@ OUTPUTS = {
     "LICENSE.j2": "LICENSE",
 }
 """Which file of a generated folder each template makes."""
+
+OPTIONAL_OUTPUTS = {"kernels.S.j2": "{name}_kernels.S"}
+"""The same for what only some targets and networks have."""
 
 _ADDRESSABLE = {"avr": (32767, 65536)}
 """Bytes of one array, and of all constants, that an instruction set's pointers reach."""
@@ -58,27 +62,39 @@ class SelfTestFacts(Protocol):
 
 
 def generate(
-    q: QuantizedNetwork, *, name: str, target: TargetFacts, selftest: SelfTestFacts
+    q: QuantizedNetwork,
+    *,
+    name: str,
+    target: TargetFacts,
+    selftest: SelfTestFacts,
+    effort: Effort = "speed",
 ) -> dict[str, str]:
     """Return the C sources and texts of `q` as file name -> text, all names prefixed by `name`.
 
+    effort: what unrolling in kernels is worth. Where a layer's weights allow a kernel of the
+    target's instruction set, the files include `<name>_kernels.S`.
     Equal arguments give equal bytes. Raises LstmgenError if `name` cannot be a prefix in C,
     RangeError if the integers of `q` do not fit the C arithmetic.
     """
     environment = _environment()
-    isa = _kernels(target.isa)
-    view = model_view(q, name)
+    view = model_view(q, name, target.isa, effort)
     _check_constants(view, target)
+    isa = target.isa if any(layer.kernel for layer in view.state_layers) else PORTABLE
     values = {
         "view": view,
         "target": target.name,
         "isa": isa,
-        "kernels": f"isa/{isa}.j2",
+        "kernels": "isa/portable.j2",
         "selftest": selftest,
+        "effort": effort,
     }
+    outputs = dict(OUTPUTS)
+    for template in view.kernel_templates:
+        values["kernel_macros"] = f"isa/{template}"
+        outputs |= OPTIONAL_OUTPUTS
     return {
         output.format(name=name): environment.get_template(template).render(values)
-        for template, output in OUTPUTS.items()
+        for template, output in outputs.items()
     }
 
 
@@ -113,18 +129,25 @@ class Footprint:
     """Bytes that the generated code asks for beside its instructions.
 
     weights: weights, biases, shifts and initial values; tables: the activation tables, both
-    read only; state: RAM of one instance.
+    read only; state: RAM of one instance. kernels: by LSTM layer, what computes it and why.
     """
 
     weights: int
     tables: int
     state: int
+    kernels: dict[str, str]
 
 
-def footprint(q: QuantizedNetwork, *, name: str) -> Footprint:
+def footprint(
+    q: QuantizedNetwork, *, name: str, isa: str = PORTABLE, effort: Effort = "speed"
+) -> Footprint:
     """Return the sizes of what `generate` makes of `q`."""
-    view = model_view(q, name)
-    return Footprint(view.weight_bytes, view.table_bytes, view.state_bytes)
+    view = model_view(q, name, isa, effort)
+    kernels = {
+        layer.c_name: f"{layer.kernel.name if layer.kernel else 'portable C'}: {layer.why}"
+        for layer in view.state_layers
+    }
+    return Footprint(view.weight_bytes, view.table_bytes, view.state_bytes, kernels)
 
 
 @lru_cache(maxsize=1)
@@ -139,5 +162,3 @@ def _environment() -> Environment:
     )
 
 
-def _kernels(isa: str) -> str:
-    return isa if (data_dir("templates") / "isa" / f"{isa}.j2").is_file() else PORTABLE

@@ -44,8 +44,14 @@ class Rescale:
 
     @property
     def helpers(self) -> tuple[str, ...]:
-        """The C functions it calls beside asr and clamp."""
-        return {"left_by_row": ("shl",), "any_by_row": ("shl", "rescale")}.get(self.kind, ())
+        """The C functions it calls, and those that these call."""
+        own: dict[Kind, tuple[str, ...]] = {
+            "right": ("asr",),
+            "right_by_row": ("asr",),
+            "left_by_row": ("shl",),
+            "any_by_row": ("asr", "clamp", "shl", "rescale"),
+        }
+        return (*own.get(self.kind, ()), *(() if self.limit is None else ("clamp",)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .. import __version__
-from ..bounds import bound_table
+from ..bounds import bound_table, check
 from ..network import Outputs
 from ..quantized import (
     NUMERICS_VERSION,
@@ -20,6 +20,7 @@ from ..quantized import (
 )
 from .ctext import call, check_name, comment_text, unique_names
 from .describe import LayerNames
+from .kernels import Effort, choose
 from .layers import DenseView, LayerView, LstmView
 from .values import Array, Value
 
@@ -130,9 +131,22 @@ class ModelView:
 
     @cached_property
     def helpers(self) -> frozenset[str]:
-        """The rescaling functions that some layer calls."""
-        used = {name for layer in self.layers for r in layer.rescales for name in r.helpers}
-        return frozenset(used)
+        """The functions that some layer calls; no others are emitted."""
+        return frozenset[str]().union(*(layer.helpers for layer in self.layers))
+
+    @property
+    def kernel_templates(self) -> frozenset[str]:
+        """The templates of the kernels in assembly that some layer has: one or none."""
+        kernels = (layer.kernel for layer in self.state_layers)
+        return frozenset(k.template for k in kernels if k is not None and not k.in_c)
+
+    @property
+    def output_kernel(self) -> LstmView | None:
+        """The last layer, if its h is the output and its kernel copies that."""
+        last = self.layers[-1]
+        if not isinstance(last, LstmView) or last.kernel is None or not last.kernel.copies_output:
+            return None
+        return last
 
     @property
     def initial_state(self) -> bool:
@@ -140,14 +154,23 @@ class ModelView:
         return any(layer.h0 or layer.c0 for layer in self.state_layers)
 
 
-def model_view(q: QuantizedNetwork, name: str) -> ModelView:
-    """Return the view of `q` under the C name `name`; raises LstmgenError for a bad one."""
+def model_view(
+    q: QuantizedNetwork, name: str, isa: str = "portable", effort: Effort = "speed"
+) -> ModelView:
+    """Return the view of `q` under the C name `name`, with the kernels of an instruction set.
+
+    Raises LstmgenError for a bad name, RangeError for integers that are not proved.
+    """
+    check(q)
     prefix = check_name(name)
+    h_at = 0
     c_names = unique_names([layer.name for layer in q.layers])
     layers: list[LayerView] = []
     for layer, c_name, bounds in zip(q.layers, c_names, bound_table(q), strict=True):
         if isinstance(layer, QuantizedLstm):
-            layers.append(LayerNames(prefix, c_name).lstm(layer, bounds, q.tables))
+            choice = choose(isa, layer, bounds, q.tables, effort, h_at % 4 == 0)
+            h_at += 2 * layer.units * layer.h.storage_bits // 8
+            layers.append(LayerNames(prefix, c_name).lstm(layer, bounds, q.tables, choice))
         else:
             layers.append(LayerNames(prefix, c_name).dense(layer, bounds, q.tables))
     behind = max(i for i, layer in enumerate(layers) if isinstance(layer, LstmView)) + 1

@@ -85,13 +85,14 @@ class Emulator:
         return {layer.name: _integers(y) for layer, y in zip(self.q.layers, values, strict=True)}
 
     def _run(self, x: IntArray, outputs: str) -> list[Values]:
-        self._check(x)
+        self.check(x)
         if self.literal:
             return self._run_literal(x.astype(np.int64), outputs)
         return self._run_fast(x, outputs)
 
-    def _check(self, x: IntArray) -> None:
-        if x.ndim != 3 or x.shape[2] != self.q.inputs or x.shape[1] == 0:
+    def check(self, x: IntArray) -> None:
+        """Raise what `run` would for these inputs, (batch, T, n)."""
+        if x.ndim != 3 or x.shape[2] != self.q.inputs or 0 in x.shape:
             raise ModelError(
                 f"inputs are {x.shape}; expected ({self._batch}, steps, {self.q.inputs})"
             )

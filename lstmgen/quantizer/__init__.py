@@ -1,5 +1,7 @@
 """From a float network to integers: formats, rounding and the overflow proof."""
 
+import numpy as np
+
 from ..bounds import check, magnitude
 from ..errors import ModelError
 from ..network import Dense, Lstm, Network
@@ -11,7 +13,7 @@ from ..quantized import (
     QuantizedLayer,
     QuantizedNetwork,
 )
-from .calibrate import Ranges, measure
+from .calibrate import MAX_PEAK, MIN_PEAK, Ranges, measure
 from .dense import DensePlace, quantize_dense
 from .lstm import quantize_lstm
 from .modes import MODES, Mode
@@ -84,8 +86,15 @@ def _dense_format(
     if layer.activation in ("sigmoid", "tanh"):
         return QFormat(mode.hidden, mode.hidden - 1)
     bits = mode.input if isinstance(above, Lstm) else mode.hidden
-    peak = ranges.layers.get(layer.name)
-    if peak is None:
-        # The worst that the weights allow: nothing saturates, at the cost of resolution.
-        peak = float((abs(layer.W).sum(1) * reach + abs(layer.b)).max())
+    peak = ranges.layers.get(layer.name, 0.0)
+    if peak < MIN_PEAK:
+        # Not measured, or never but 0. The worst that the weights allow: nothing saturates,
+        # at the cost of resolution.
+        with np.errstate(over="ignore"):
+            peak = float((abs(layer.W).sum(1) * reach + abs(layer.b)).max())
+    if not peak <= MAX_PEAK:  # NaN, too: infinity minus itself in the float run
+        raise ModelError(
+            f"{layer.name}: its results reach {peak:.3g}; expected at most 2^31: "
+            "rescale its weights, or give --calibration"
+        )
     return QFormat(bits, max_frac(peak, bits))

@@ -14,8 +14,9 @@ DEFAULT_RANGE = (-4.0, 4.0)
 """Input range assumed where neither data nor the model tell: four sigmas of a standardised
 feature."""
 
-MAX_INPUT = 2.0**20
-"""Largest |input| that is quantized; nothing real needs more."""
+MIN_PEAK, MAX_PEAK = 2.0**-24, 2.0**31
+"""Bounds of the largest |value| of an input or a dense result: raw counts of any converter are
+within, and above the lower one MAX_FRAC fraction bits leave an 8-bit format its resolution."""
 
 UNKNOWN_SQUARE = 0.25
 """Mean square assumed for values of which nothing is known."""
@@ -53,31 +54,33 @@ def measure(network: Network, calibration: FloatArray | None) -> Ranges:
     x = np.asarray(calibration)
     check_inputs(x, network.inputs, "calibration")
     x = x.astype(np.float64)
-    trace = reference.run(network, x)
+    peak = float(np.abs(x).max())
+    _check_peak(peak, "calibration: the inputs reach")
+    # Weights of any size are let through: what cannot be held is told where it is quantized.
+    with np.errstate(over="ignore", invalid="ignore"):
+        trace = reference.run(network, x)
+        squares = {name: float(np.mean(values**2)) for name, values in trace.layers.items()}
+    squares[""] = float(np.mean(x**2))
     peaks = {
         layer.name: float(np.abs(trace.layers[layer.name]).max())
         for layer in network.layers
         if isinstance(layer, Dense)
     }
-    squares = {name: float(np.mean(values**2)) for name, values in trace.layers.items()}
-    squares[""] = float(np.mean(x**2))
-    peak = float(np.abs(x).max())
-    _refuse_huge(peak, "calibration: the inputs reach")
     note = f"input format from {len(x)} calibration sequences, largest |x| {peak:.6g}"
     if network.input_range is not None:
         declared = max(abs(end) for end in network.input_range)
         if declared > peak:
             note += f", widened to the declared range of {declared:g}"
             peak = declared
-            _refuse_huge(peak, "the input range reaches")
+            _check_peak(peak, "the input range reaches")
     return Ranges(peak, peaks, squares, True, note)
 
 
-def _refuse_huge(peak: float, what: str) -> None:
-    if peak > MAX_INPUT:
-        raise ModelError(
-            f"{what} {peak:g}; expected at most {MAX_INPUT:g}: standardise the inputs"
-        )
+def _check_peak(peak: float, what: str) -> None:
+    if peak > MAX_PEAK:
+        raise ModelError(f"{what} {peak:.3g}; expected at most 2^31: standardise the inputs")
+    if peak < MIN_PEAK:
+        raise ModelError(f"{what} {peak:.3g}; expected at least 2^-24: give typical inputs")
 
 
 def _assume(network: Network) -> Ranges:
@@ -90,5 +93,6 @@ def _assume(network: Network) -> Ranges:
     else:
         lo, hi = network.input_range
         note = f"no calibration data: input format from the range {lo:g}..{hi:g}"
-    _refuse_huge(max(abs(lo), abs(hi)), "the input range reaches")
-    return Ranges(max(abs(lo), abs(hi)), {}, {}, False, note)
+    peak = max(abs(lo), abs(hi))
+    _check_peak(peak, "the input range reaches")
+    return Ranges(peak, {}, {}, False, note)

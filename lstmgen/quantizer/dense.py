@@ -10,7 +10,7 @@ from ..network import Dense
 from ..qformat import FloatArray, IntArray, QFormat, max_frac
 from ..quantized import SOFTMAX_FRAC, QuantizedDense, Tables
 from .modes import DENSE_WEIGHT_BITS
-from .rounding import fold_bias, to_nearest
+from .rounding import BEYOND_ANY_FORMAT, fold_bias, to_nearest
 
 _MAX_RIGHT_SHIFT = 16
 _LOWEST_SHIFT = -30
@@ -35,7 +35,9 @@ def quantize_dense(layer: Dense, place: DensePlace, tables: Tables) -> Quantized
     w, b = layer.W, layer.b
     if layer.activation == "softmax":
         # exp(z) is computed as 2**(z * log2(e)) (rule N10).
-        w, b = w * np.log2(np.e), b * np.log2(np.e)
+        w, b = (
+            np.clip(v, -BEYOND_ANY_FORMAT, BEYOND_ANY_FORMAT) * np.log2(np.e) for v in (w, b)
+        )
     peaks = np.abs(w).max(1)
     frac = np.array([max_frac(float(p), DENSE_WEIGHT_BITS) for p in peaks]) + place.x.frac
     fixed = _argument_frac(layer, place, tables)
@@ -49,6 +51,7 @@ def quantize_dense(layer: Dense, place: DensePlace, tables: Tables) -> Quantized
         quantized = _round(layer, place, w, b, frac, argument_frac)
         beyond = row_bounds(quantized, place.magnitude).bound > INT32_MAX
         if not beyond.any():
+            _refuse_lost(layer, quantized)
             return quantized
         frac = frac - (beyond.any() if fixed is None else beyond)
 
@@ -87,10 +90,24 @@ def _round(
     )
 
 
-def _refuse_huge(layer: Dense, shift: IntArray) -> None:
-    for row in np.flatnonzero(shift < _LOWEST_SHIFT)[:1]:
-        peak = max(np.abs(layer.W[row]).max(), abs(layer.b[row]))
+def _refuse_lost(layer: Dense, quantized: QuantizedDense) -> None:
+    """Refuse a layer whose biases left no bit to any weight, as a bias of -1e9 does."""
+    if layer.W.any() and not quantized.w.any():
+        peak = np.abs(layer.b).max()
         raise ModelError(
-            f"{layer.name}: row {row} has weights or a bias of {peak:.3g}; its sum cannot be "
-            "bounded below 2**31 with useful bits left; rescale the model's weights"
+            f"{layer.name}: a bias of {peak:.3g} beside weights of at most "
+            f"{np.abs(layer.W).max():.3g} rounds all of these to 0; expected biases that the "
+            "weights can reach: leave the class out, or limit its bias"
+        )
+
+
+def _refuse_huge(layer: Dense, shift: IntArray) -> None:
+    beyond = shift < _LOWEST_SHIFT
+    if beyond.any():
+        # Rows that share one F are all beyond: the largest is to blame.
+        peaks = np.where(beyond, np.maximum(np.abs(layer.W).max(1), np.abs(layer.b)), 0)
+        row = int(peaks.argmax())
+        raise ModelError(
+            f"{layer.name}: row {row} has weights or a bias of {peaks[row]:.3g}; its sum cannot "
+            "be bounded below 2**31 with useful bits left; rescale the model's weights"
         )

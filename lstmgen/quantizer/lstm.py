@@ -10,7 +10,7 @@ from ..network import GATES, Lstm
 from ..qformat import FloatArray, IntArray, QFormat, max_frac
 from ..quantized import QuantizedLstm, Tables
 from .modes import Mode
-from .rounding import fold_bias, to_nearest
+from .rounding import BEYOND_ANY_FORMAT, fold_bias, to_nearest
 
 MAX_INPUT_SHIFT = 4
 """Largest alignment shift lx of an 8-bit input (rule N2)."""
@@ -82,7 +82,7 @@ def _row_fracs(
 
 
 def _weight_fracs(weights: FloatArray, bits: int) -> IntArray:
-    peaks = np.abs(weights).max(1)
+    peaks = np.abs(weights).max(1).clip(max=BEYOND_ANY_FORMAT)
     return np.array([max_frac(float(peak), bits) for peak in peaks], np.int64)
 
 

@@ -4,6 +4,12 @@ import numpy as np
 
 from ..qformat import FloatArray, IntArray
 
+BEYOND_ANY_FORMAT = 1e100
+"""A weight that is refused as any larger one is, and whose square is still no infinity."""
+
+_BEYOND_INT32 = 2.0**40
+"""A bias that no row may have, but that int64 holds: the caller sees it and lowers F_r."""
+
 
 def to_nearest(weights: FloatArray, frac: IntArray, bits: int) -> IntArray:
     """Round (rows, n) weights to nearest, ties up, at frac[row] fraction bits.
@@ -18,5 +24,6 @@ def to_nearest(weights: FloatArray, frac: IntArray, bits: int) -> IntArray:
 def fold_bias(bias: FloatArray, frac: IntArray, shift: IntArray) -> IntArray:
     """Return the bias at frac fraction bits plus half of what rule N4 shifts out (rule N3)."""
     half = np.where(shift > 0, 1 << np.maximum(shift - 1, 0), 0)
-    raw = np.floor(bias * 2.0 ** frac.astype(np.float64) + 0.5)
-    return raw.astype(np.int64) + half
+    with np.errstate(over="ignore"):
+        raw = np.floor(bias * 2.0 ** frac.astype(np.float64) + 0.5)
+    return np.clip(raw, -_BEYOND_INT32, _BEYOND_INT32).astype(np.int64) + half

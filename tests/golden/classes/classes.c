@@ -5,7 +5,7 @@
  *
  * Model:     classes, SHA-256 of its integers
  *            0cd0c0508b0998be5a2c5c283fa91a998376008257a33b92d01a82b1e049de75
- * Options:   precision w8a16, outputs last, target arm (portable kernels)
+ * Options:   precision w8a16, outputs last, target arm (armv7em kernels)
  * Licence:   0BSD, see LICENSE
  */
 
@@ -39,180 +39,27 @@ static inline int32_t classes_clamp(int32_t v, int32_t low, int32_t high)
 }
 
 /*
- * Rule N5: the line of one table segment {twice the slope, value at the even edge} at v, Q0.15.
- * The low 16 bits of v, taken as signed, tell how far v is from that edge, which lies left of
- * even segments and right of odd ones. |slope2 * (distance + 1)| < 2^30.
- */
-static inline int32_t classes_interpolate(const CLASSES_ROM int16_t segment[2], int32_t v)
-{
-    const int16_t slope2 = segment[0];
-    const uint32_t offset = ((uint32_t)v & 0xffffu) ^ 0x8000u;
-    const int16_t distance = (int16_t)((int32_t)offset - 32768);
-
-    return segment[1] + classes_asr(((int32_t)slope2 * distance) + slope2, 16u);
-}
-
-/* Rule N5: sigmoid or tanh of v by its table, Q0.15; beyond the table its ends go on flat. */
-static inline int16_t classes_activate(const CLASSES_ROM int16_t table[][2], int32_t v)
-{
-    const int32_t segment = classes_clamp(classes_asr(v, 15u), -128, 127);
-
-    return (int16_t)classes_interpolate(table[segment + 128], v);
-}
-
-/*
- * Rule N6: the new cell state c * f + i * g before it is doubled and stored, from the stored word
- * (twice the cell state) and the gates in Q0.15. |sum| < 2^30 + 2^23.
- */
-static inline int32_t classes_cell(int32_t word, int16_t i, int16_t f, int16_t g)
-{
-    const int32_t high = classes_asr(word, 16u) * f;
-    const int32_t low = (int32_t)((((uint32_t)word & 0xffffu) * (uint32_t)f) >> 16);
-    const int32_t product = ((int32_t)i * g) + 2048;
-
-    return (high + low) + classes_asr(product, 11u);
-}
-
-/* Rule N6: the word to store, 2 * c, saturated. */
-static inline int32_t classes_cell_word(int32_t c)
-{
-    return (c >= 1073741824) ? INT32_MAX : ((c < -1073741824) ? INT32_MIN : (c * 2));
-}
-
-/*
- * lstm0: LSTM, 4 inputs, 8 units.
+ * lstm0: LSTM, 4 inputs, 8 units: long row pair, in classes_kernels.S.
  *
  *   x       int16_t Q2.10
  *   h       int16_t Q0.15, the hidden state h(t - 1); h_next takes h(t)
  *   c       int32_t Q11.20, the cell state (rule N6: a word is twice the state)
- *   acc     int32_t; whatever the input, at most
- *           |acc_i| <= 89412246
- *           |acc_f| <= 55045463
- *           |acc_g| <= 85972186
- *           |acc_o| <= 88081451 < 2^31, so the order of the additions does not matter
  */
-static CLASSES_CODE_ATTR void classes_lstm0_step(
-    const int16_t x[CLASSES_LSTM0_INPUTS],
-    const int16_t h[CLASSES_LSTM0_UNITS],
-    int16_t h_next[CLASSES_LSTM0_UNITS],
-    int32_t c[CLASSES_LSTM0_UNITS])
-{
-    for (uint_fast16_t unit = 0u; unit < CLASSES_LSTM0_UNITS; unit++) {
-        int32_t acc_i = classes_lstm0_bias[unit][0];
-        int32_t acc_f = classes_lstm0_bias[unit][1];
-        int32_t acc_g = classes_lstm0_bias[unit][2];
-        int32_t acc_o = classes_lstm0_bias[unit][3];
-
-        for (uint_fast16_t n = 0u; n < CLASSES_LSTM0_INPUTS; n++) {
-            const int16_t v = x[n];
-
-            acc_i += (int32_t)classes_lstm0_wx[unit][n][0] * v;
-            acc_f += (int32_t)classes_lstm0_wx[unit][n][1] * v;
-            acc_g += (int32_t)classes_lstm0_wx[unit][n][2] * v;
-            acc_o += (int32_t)classes_lstm0_wx[unit][n][3] * v;
-        }
-        for (uint_fast16_t n = 0u; n < CLASSES_LSTM0_UNITS; n++) {
-            const int16_t v = h[n];
-
-            acc_i += (int32_t)classes_lstm0_wh[unit][n][0] * v;
-            acc_f += (int32_t)classes_lstm0_wh[unit][n][1] * v;
-            acc_g += (int32_t)classes_lstm0_wh[unit][n][2] * v;
-            acc_o += (int32_t)classes_lstm0_wh[unit][n][3] * v;
-        }
-
-        /* Pre-activations (rule N4): i, f and o in Q13.18, g in Q12.19. */
-        const int32_t v_i = classes_asr(acc_i, classes_lstm0_shift[unit][0]);
-        const int32_t v_f = classes_asr(acc_f, classes_lstm0_shift[unit][1]);
-        const int32_t v_g = classes_asr(acc_g, classes_lstm0_shift[unit][2]);
-        const int32_t v_o = classes_asr(acc_o, classes_lstm0_shift[unit][3]);
-
-        /* Gates, Q0.15 (rule N5). */
-        const int16_t i = classes_activate(classes_sigmoid, v_i);
-        const int16_t f = classes_activate(classes_sigmoid, v_f);
-        const int16_t g = classes_activate(classes_tanh, v_g);
-        const int16_t o = classes_activate(classes_sigmoid, v_o);
-
-        /* Cell and hidden state (rules N6 and N7). */
-        const int32_t c_new = classes_cell(c[unit], i, f, g);
-        const int16_t tanh_c = classes_activate(classes_tanh, c_new);
-        const int32_t o_tanh_c = ((int32_t)o * tanh_c) + 16384;
-        const int32_t h_new = classes_asr(o_tanh_c, 15u);
-
-        c[unit] = classes_cell_word(c_new);
-        h_next[unit] = (int16_t)h_new;
-    }
-}
 
 /*
- * lstm1: LSTM, 8 inputs, 5 units.
+ * lstm1: LSTM, 8 inputs, 5 units: long row pair, in classes_kernels.S.
  *
  *   x       int16_t Q0.15
  *   h       int16_t Q0.15, the hidden state h(t - 1); h_next takes h(t)
  *   c       int32_t Q11.20, the cell state (rule N6: a word is twice the state)
- *   acc     int32_t; whatever the input, at most
- *           |acc_i| <= 59432519
- *           |acc_f| <= 40898938
- *           |acc_g| <= 24774149
- *           |acc_o| <= 33686250 < 2^31, so the order of the additions does not matter
  */
-static CLASSES_CODE_ATTR void classes_lstm1_step(
-    const int16_t x[CLASSES_LSTM1_INPUTS],
-    const int16_t h[CLASSES_LSTM1_UNITS],
-    int16_t h_next[CLASSES_LSTM1_UNITS],
-    int32_t c[CLASSES_LSTM1_UNITS])
-{
-    for (uint_fast16_t unit = 0u; unit < CLASSES_LSTM1_UNITS; unit++) {
-        int32_t acc_i = classes_lstm1_bias[unit][0];
-        int32_t acc_f = classes_lstm1_bias[unit][1];
-        int32_t acc_g = classes_lstm1_bias[unit][2];
-        int32_t acc_o = classes_lstm1_bias[unit][3];
-
-        for (uint_fast16_t n = 0u; n < CLASSES_LSTM1_INPUTS; n++) {
-            const int16_t v = x[n];
-
-            acc_i += (int32_t)classes_lstm1_wx[unit][n][0] * v;
-            acc_f += (int32_t)classes_lstm1_wx[unit][n][1] * v;
-            acc_g += (int32_t)classes_lstm1_wx[unit][n][2] * v;
-            acc_o += (int32_t)classes_lstm1_wx[unit][n][3] * v;
-        }
-        for (uint_fast16_t n = 0u; n < CLASSES_LSTM1_UNITS; n++) {
-            const int16_t v = h[n];
-
-            acc_i += (int32_t)classes_lstm1_wh[unit][n][0] * v;
-            acc_f += (int32_t)classes_lstm1_wh[unit][n][1] * v;
-            acc_g += (int32_t)classes_lstm1_wh[unit][n][2] * v;
-            acc_o += (int32_t)classes_lstm1_wh[unit][n][3] * v;
-        }
-
-        /* Pre-activations (rule N4): i, f and o in Q13.18, g in Q12.19. */
-        const int32_t v_i = classes_asr(acc_i, classes_lstm1_shift[unit][0]);
-        const int32_t v_f = classes_asr(acc_f, classes_lstm1_shift[unit][1]);
-        const int32_t v_g = classes_asr(acc_g, 3u);
-        const int32_t v_o = classes_asr(acc_o, classes_lstm1_shift[unit][3]);
-
-        /* Gates, Q0.15 (rule N5). */
-        const int16_t i = classes_activate(classes_sigmoid, v_i);
-        const int16_t f = classes_activate(classes_sigmoid, v_f);
-        const int16_t g = classes_activate(classes_tanh, v_g);
-        const int16_t o = classes_activate(classes_sigmoid, v_o);
-
-        /* Cell and hidden state (rules N6 and N7). */
-        const int32_t c_new = classes_cell(c[unit], i, f, g);
-        const int16_t tanh_c = classes_activate(classes_tanh, c_new);
-        const int32_t o_tanh_c = ((int32_t)o * tanh_c) + 16384;
-        const int32_t h_new = classes_asr(o_tanh_c, 15u);
-
-        c[unit] = classes_cell_word(c_new);
-        h_next[unit] = (int16_t)h_new;
-    }
-}
 
 /*
  * hidden: dense, 5 inputs, 6 outputs, relu.
  *
  *   x       int16_t Q0.15
  *   y       int16_t Q0.15
- *   acc     int32_t; |acc| <= 2117662737 < 2^31, whatever the input
+ *   acc     int32_t; |acc| <= 2117662737 < 2^31 for any x of this format
  */
 static CLASSES_CODE_ATTR void classes_hidden_step(
     const int16_t x[CLASSES_HIDDEN_INPUTS],
@@ -237,7 +84,7 @@ static CLASSES_CODE_ATTR void classes_hidden_step(
  *
  *   x       int16_t Q0.15
  *   y       int16_t, the number of the class with the largest accumulator
- *   acc     int32_t; |acc| <= 1400157700 < 2^31, whatever the input
+ *   acc     int32_t; |acc| <= 1400157700 < 2^31 for any x of this format
  */
 static CLASSES_CODE_ATTR void classes_head_step(
     const int16_t x[CLASSES_HEAD_INPUTS],

@@ -5,7 +5,7 @@
  *
  * Model:     classes, SHA-256 of its integers
  *            0cd0c0508b0998be5a2c5c283fa91a998376008257a33b92d01a82b1e049de75
- * Options:   precision w8a16, outputs last, target arm (portable kernels)
+ * Options:   precision w8a16, outputs last, target arm (armv7em kernels)
  * Licence:   0BSD, see LICENSE
  */
 

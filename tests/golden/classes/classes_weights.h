@@ -5,7 +5,7 @@
  *
  * Model:     classes, SHA-256 of its integers
  *            0cd0c0508b0998be5a2c5c283fa91a998376008257a33b92d01a82b1e049de75
- * Options:   precision w8a16, outputs last, target arm (portable kernels)
+ * Options:   precision w8a16, outputs last, target arm (armv7em kernels)
  * Licence:   0BSD, see LICENSE
  */
 
@@ -34,6 +34,9 @@ extern "C" {
 #define CLASSES_WEIGHTS_ATTR
 #endif
 
+/* The kernels load pairs of int16 as one word. */
+#define CLASSES_WORD_ALIGNED __attribute__((aligned(4)))
+
 #define CLASSES_LSTM0_INPUTS 4u
 #define CLASSES_LSTM0_UNITS 8u
 #define CLASSES_LSTM1_INPUTS 8u
@@ -48,16 +51,10 @@ extern const CLASSES_ROM int16_t classes_sigmoid[256][2];
 extern const CLASSES_ROM int16_t classes_tanh[256][2];
 
 /* lstm0: LSTM, 4 inputs, 8 units */
-extern const CLASSES_ROM int32_t classes_lstm0_bias[CLASSES_LSTM0_UNITS][4];
-extern const CLASSES_ROM int16_t classes_lstm0_wx[CLASSES_LSTM0_UNITS][CLASSES_LSTM0_INPUTS][4];
-extern const CLASSES_ROM int8_t classes_lstm0_wh[CLASSES_LSTM0_UNITS][CLASSES_LSTM0_UNITS][4];
-extern const CLASSES_ROM uint8_t classes_lstm0_shift[CLASSES_LSTM0_UNITS][4];
+extern const CLASSES_ROM int32_t classes_lstm0_stream[208];
 
 /* lstm1: LSTM, 8 inputs, 5 units */
-extern const CLASSES_ROM int32_t classes_lstm1_bias[CLASSES_LSTM1_UNITS][4];
-extern const CLASSES_ROM int16_t classes_lstm1_wx[CLASSES_LSTM1_UNITS][CLASSES_LSTM1_INPUTS][4];
-extern const CLASSES_ROM int8_t classes_lstm1_wh[CLASSES_LSTM1_UNITS][CLASSES_LSTM1_UNITS][4];
-extern const CLASSES_ROM uint8_t classes_lstm1_shift[CLASSES_LSTM1_UNITS][4];
+extern const CLASSES_ROM int32_t classes_lstm1_stream[160];
 
 /* hidden: dense, 5 inputs, 6 outputs, relu */
 extern const CLASSES_ROM int32_t classes_hidden_bias[CLASSES_HIDDEN_OUTPUTS];
@@ -67,6 +64,20 @@ extern const CLASSES_ROM uint8_t classes_hidden_shift[CLASSES_HIDDEN_OUTPUTS];
 /* head: dense, 6 inputs, 4 classes, argmax */
 extern const CLASSES_ROM int32_t classes_head_bias[CLASSES_HEAD_OUTPUTS];
 extern const CLASSES_ROM int16_t classes_head_w[CLASSES_HEAD_OUTPUTS][CLASSES_HEAD_INPUTS];
+
+/* lstm0, in assembly: classes_kernels.S */
+void classes_lstm0_step(
+    const int16_t x[CLASSES_LSTM0_INPUTS],
+    const int16_t h[CLASSES_LSTM0_UNITS],
+    int16_t h_next[CLASSES_LSTM0_UNITS],
+    int32_t c[CLASSES_LSTM0_UNITS]);
+
+/* lstm1, in assembly: classes_kernels.S */
+void classes_lstm1_step(
+    const int16_t x[CLASSES_LSTM1_INPUTS],
+    const int16_t h[CLASSES_LSTM1_UNITS],
+    int16_t h_next[CLASSES_LSTM1_UNITS],
+    int32_t c[CLASSES_LSTM1_UNITS]);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,41 @@
+"""Core-specific kernels of an LSTM layer: which one its actual weights allow, and its data.
+
+A kernel computes the same integers as the portable C in fewer instructions. Each has a
+condition that makes it safe, checked here against the weights; where none holds, the layer
+gets portable C and `Choice.reason` says why.
+"""
+
+from collections.abc import Callable
+
+from ...bounds import LayerBounds
+from ...quantized import QuantizedLstm, Tables
+from . import armv7em
+from .kernel import EFFORTS, Choice, Effort, Kernel
+
+__all__ = ["EFFORTS", "Choice", "Effort", "Kernel", "choose"]
+
+_Chooser = Callable[[QuantizedLstm, LayerBounds, Tables, Effort, bool], Choice]
+
+_FLAVOURS: dict[str, _Chooser] = {
+    "armv7em": armv7em.choose,
+    "armv8m": armv7em.choose,
+}
+"""By instruction set, what chooses among its kernels."""
+
+
+def choose(
+    isa: str,
+    layer: QuantizedLstm,
+    bounds: LayerBounds,
+    tables: Tables,
+    effort: Effort,
+    h_aligned: bool,
+) -> Choice:
+    """Return the kernel for a layer on an instruction set, or the reason for portable C.
+
+    h_aligned: whether the layer's h begins at a multiple of 4 in the state.
+    """
+    flavour = _FLAVOURS.get(isa)
+    if flavour is None:
+        return Choice(None, f"{isa} has no kernels of its own")
+    return flavour(layer, bounds, tables, effort, h_aligned)

@@ -1,0 +1,44 @@
+"""What a kernel is to the rest of the generator."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+from ...qformat import IntArray
+
+Effort = Literal["speed", "balanced", "size"]
+"""What unrolling is worth: the fewest instructions, the least flash, or a fair share of both."""
+
+
+EFFORTS: tuple[str, ...] = get_args(Effort)
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A kernel of one layer, in assembly or in C with intrinsics.
+
+    name: for people. template: the file under templates/isa that prints it: `.S.j2` with
+    macros for the assembly file, or `.c.j2`, included in the C file like lstm.c.j2.
+    stream: integers that the kernel reads from front to back: weights, biases, shifts.
+    stream_bits: their width. helpers: functions of the C file that a kernel in C calls.
+    copies_output: whether the template has a macro `copy_output`, for a last layer.
+    """
+
+    name: str
+    template: str
+    stream: IntArray
+    copies_output: ClassVar[bool] = False
+    stream_bits: ClassVar[Literal[16, 32]] = 32
+    helpers: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def in_c(self) -> bool:
+        """Whether the kernel is C."""
+        return self.template.endswith(".c.j2")
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The kernel of a layer, or None for portable C, and why."""
+
+    kernel: Kernel | None
+    reason: str
