@@ -92,8 +92,8 @@ def _round(
 
 def _refuse_lost(layer: Dense, quantized: QuantizedDense) -> None:
     """Refuse a layer whose biases left no bit to any weight, as a bias of -1e9 does."""
-    if layer.W.any() and not quantized.w.any():
-        peak = np.abs(layer.b).max()
+    peak = np.abs(layer.b).max()
+    if not quantized.w.any() and 0 < np.abs(layer.W).max() < peak:
         raise ModelError(
             f"{layer.name}: a bias of {peak:.3g} beside weights of at most "
             f"{np.abs(layer.W).max():.3g} rounds all of these to 0; expected biases that the "
