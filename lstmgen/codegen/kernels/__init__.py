@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ...bounds import LayerBounds
 from ...quantized import QuantizedLstm, Tables
-from . import armv7em
+from . import armv7em, mve
 from .kernel import EFFORTS, Choice, Effort, Kernel
 
 __all__ = ["EFFORTS", "Choice", "Effort", "Kernel", "choose"]
@@ -19,6 +19,7 @@ _Chooser = Callable[[QuantizedLstm, LayerBounds, Tables, Effort, bool], Choice]
 _FLAVOURS: dict[str, _Chooser] = {
     "armv7em": armv7em.choose,
     "armv8m": armv7em.choose,
+    "mve": mve.choose,
 }
 """By instruction set, what chooses among its kernels."""
 
