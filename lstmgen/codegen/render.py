@@ -152,7 +152,7 @@ def footprint(
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(data_dir("templates")),
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -160,5 +160,8 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         autoescape=False,
     )
+    # What a macro gives, without the empty lines around it.
+    environment.filters["lines"] = lambda text: text.strip("\n")
+    return environment
 
 

@@ -24,6 +24,7 @@
     .syntax unified
     .thumb
 
+
 /*
  * lstm0: LSTM, 4 inputs, 8 units; long row pair.
  *
@@ -60,8 +61,6 @@ classes_lstm0_step:
     add     r4, sp, #16
     ldmia   r1!, {r5-r8}
     stmia   r4!, {r5-r8}
-
-
     sub     r3, r3, r2, lsl #1          @ C is found from where h goes
     ldr     r4, =classes_sigmoid + 512
     ldr     r5, =classes_tanh + 512
@@ -70,36 +69,29 @@ classes_lstm0_step:
     mov     lr, r2
     ldr     r0, =classes_lstm0_stream
     cmp     r0, r0                      @ sets the carry, which stays set: rule N6's rounding
+1:
     @ One unit: h and x times the weights of four gates, then its new state.
     ldmia   r0!, {r1, r8-r12}
-    ldrd    r2, r3, [sp, #16]
-    ldmia   r0!, {r4-r7}
+    add     r6, sp, #16
+    mov     r7, #2
+2:
+    ldrd    r2, r3, [r6], #8
+    ldrd    r4, r5, [r0], #8
     smlald  r8, r9, r4, r2
     sxtb16  r4, r4
     smlald  r10, r11, r5, r2
     sxtb16  r5, r5
     smlad   r1, r4, r2, r1
     smlad   r12, r5, r2, r12
-    smlald  r8, r9, r6, r3
-    sxtb16  r6, r6
-    smlald  r10, r11, r7, r3
-    sxtb16  r7, r7
-    smlad   r1, r6, r3, r1
-    smlad   r12, r7, r3, r12
-    ldrd    r2, r3, [sp, #24]
-    ldmia   r0!, {r4-r7}
-    smlald  r8, r9, r4, r2
+    ldrd    r4, r5, [r0], #8
+    smlald  r8, r9, r4, r3
     sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
+    smlald  r10, r11, r5, r3
     sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    smlald  r8, r9, r6, r3
-    sxtb16  r6, r6
-    smlald  r10, r11, r7, r3
-    sxtb16  r7, r7
-    smlad   r1, r6, r3, r1
-    smlad   r12, r7, r3, r12
+    smlad   r1, r4, r3, r1
+    smlad   r12, r5, r3, r12
+    subs    r7, r7, #1
+    bne     2b
     lsr     r8, r8, #8                  @ acc_i = (sum >> 8) - (acc_f >> 8)
     orr     r8, r8, r9, lsl #24
     sub     r8, r8, r1, asr #8
@@ -119,18 +111,23 @@ classes_lstm0_step:
     smlad   r12, r7, r3, r12
     ldmia   r0!, {r2-r5}                @ shifts of i, f, g, o
     ldm     sp, {r6, r7, r9, r11}
+    cmp     r5, #256                    @ less, with carry: not the last unit
+    @ i: V, its segment, and the line of that
     asr     r8, r8, r2
     ssat    r2, #8, r8, asr #15
     ldr     r2, [r7, r2, lsl #2]
     smlabb  r2, r8, r2, r2
+    @ f: V, its segment, and the line of that
     asr     r1, r1, r3
     ssat    r3, #8, r1, asr #15
     ldr     r3, [r7, r3, lsl #2]
     smlabb  r3, r1, r3, r3
+    @ g: V, its segment, and the line of that
     asr     r10, r10, r4
     ssat    r4, #8, r10, asr #15
     ldr     r4, [r9, r4, lsl #2]
     smlabb  r4, r10, r4, r4
+    @ o: V, its segment, and the line of that
     asr     r12, r12, r5
     ssat    r5, #8, r12, asr #15
     ldr     r5, [r7, r5, lsl #2]
@@ -147,545 +144,7 @@ classes_lstm0_step:
     smlatt  r2, r5, r2, r11             @ rule N7
     asr     r2, r2, #15
     strh    r2, [lr], #2
-    @ One unit: h and x times the weights of four gates, then its new state.
-    ldmia   r0!, {r1, r8-r12}
-    ldrd    r2, r3, [sp, #16]
-    ldmia   r0!, {r4-r7}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    smlald  r8, r9, r6, r3
-    sxtb16  r6, r6
-    smlald  r10, r11, r7, r3
-    sxtb16  r7, r7
-    smlad   r1, r6, r3, r1
-    smlad   r12, r7, r3, r12
-    ldrd    r2, r3, [sp, #24]
-    ldmia   r0!, {r4-r7}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    smlald  r8, r9, r6, r3
-    sxtb16  r6, r6
-    smlald  r10, r11, r7, r3
-    sxtb16  r7, r7
-    smlad   r1, r6, r3, r1
-    smlad   r12, r7, r3, r12
-    lsr     r8, r8, #8                  @ acc_i = (sum >> 8) - (acc_f >> 8)
-    orr     r8, r8, r9, lsl #24
-    sub     r8, r8, r1, asr #8
-    lsr     r10, r10, #8                @ acc_g likewise, with acc_o
-    orr     r10, r10, r11, lsl #24
-    sub     r10, r10, r12, asr #8
-    ldrd    r2, r3, [sp, #32]
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r2, r8
-    smlad   r1, r5, r2, r1
-    smlad   r10, r6, r2, r10
-    smlad   r12, r7, r2, r12
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r3, r8
-    smlad   r1, r5, r3, r1
-    smlad   r10, r6, r3, r10
-    smlad   r12, r7, r3, r12
-    ldmia   r0!, {r2-r5}                @ shifts of i, f, g, o
-    ldm     sp, {r6, r7, r9, r11}
-    asr     r8, r8, r2
-    ssat    r2, #8, r8, asr #15
-    ldr     r2, [r7, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    asr     r1, r1, r3
-    ssat    r3, #8, r1, asr #15
-    ldr     r3, [r7, r3, lsl #2]
-    smlabb  r3, r1, r3, r3
-    asr     r10, r10, r4
-    ssat    r4, #8, r10, asr #15
-    ldr     r4, [r9, r4, lsl #2]
-    smlabb  r4, r10, r4, r4
-    asr     r12, r12, r5
-    ssat    r5, #8, r12, asr #15
-    ldr     r5, [r7, r5, lsl #2]
-    smlabb  r5, r12, r5, r5
-    smultt  r2, r2, r4                  @ rule N6: i * g
-    ldr     r8, [r6, lr, lsl #1]
-    smulwt  r8, r8, r3                  @ C * f >> 16
-    adc     r8, r8, r2, asr #11         @ t; the carry is 2^11 >> 11
-    qadd    r10, r8, r8                 @ C' = 2t, saturated
-    str     r10, [r6, lr, lsl #1]
-    ssat    r2, #8, r8, asr #15          @ tanh(t)
-    ldr     r2, [r9, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    smlatt  r2, r5, r2, r11             @ rule N7
-    asr     r2, r2, #15
-    strh    r2, [lr], #2
-    @ One unit: h and x times the weights of four gates, then its new state.
-    ldmia   r0!, {r1, r8-r12}
-    ldrd    r2, r3, [sp, #16]
-    ldmia   r0!, {r4-r7}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    smlald  r8, r9, r6, r3
-    sxtb16  r6, r6
-    smlald  r10, r11, r7, r3
-    sxtb16  r7, r7
-    smlad   r1, r6, r3, r1
-    smlad   r12, r7, r3, r12
-    ldrd    r2, r3, [sp, #24]
-    ldmia   r0!, {r4-r7}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    smlald  r8, r9, r6, r3
-    sxtb16  r6, r6
-    smlald  r10, r11, r7, r3
-    sxtb16  r7, r7
-    smlad   r1, r6, r3, r1
-    smlad   r12, r7, r3, r12
-    lsr     r8, r8, #8                  @ acc_i = (sum >> 8) - (acc_f >> 8)
-    orr     r8, r8, r9, lsl #24
-    sub     r8, r8, r1, asr #8
-    lsr     r10, r10, #8                @ acc_g likewise, with acc_o
-    orr     r10, r10, r11, lsl #24
-    sub     r10, r10, r12, asr #8
-    ldrd    r2, r3, [sp, #32]
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r2, r8
-    smlad   r1, r5, r2, r1
-    smlad   r10, r6, r2, r10
-    smlad   r12, r7, r2, r12
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r3, r8
-    smlad   r1, r5, r3, r1
-    smlad   r10, r6, r3, r10
-    smlad   r12, r7, r3, r12
-    ldmia   r0!, {r2-r5}                @ shifts of i, f, g, o
-    ldm     sp, {r6, r7, r9, r11}
-    asr     r8, r8, r2
-    ssat    r2, #8, r8, asr #15
-    ldr     r2, [r7, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    asr     r1, r1, r3
-    ssat    r3, #8, r1, asr #15
-    ldr     r3, [r7, r3, lsl #2]
-    smlabb  r3, r1, r3, r3
-    asr     r10, r10, r4
-    ssat    r4, #8, r10, asr #15
-    ldr     r4, [r9, r4, lsl #2]
-    smlabb  r4, r10, r4, r4
-    asr     r12, r12, r5
-    ssat    r5, #8, r12, asr #15
-    ldr     r5, [r7, r5, lsl #2]
-    smlabb  r5, r12, r5, r5
-    smultt  r2, r2, r4                  @ rule N6: i * g
-    ldr     r8, [r6, lr, lsl #1]
-    smulwt  r8, r8, r3                  @ C * f >> 16
-    adc     r8, r8, r2, asr #11         @ t; the carry is 2^11 >> 11
-    qadd    r10, r8, r8                 @ C' = 2t, saturated
-    str     r10, [r6, lr, lsl #1]
-    ssat    r2, #8, r8, asr #15          @ tanh(t)
-    ldr     r2, [r9, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    smlatt  r2, r5, r2, r11             @ rule N7
-    asr     r2, r2, #15
-    strh    r2, [lr], #2
-    @ One unit: h and x times the weights of four gates, then its new state.
-    ldmia   r0!, {r1, r8-r12}
-    ldrd    r2, r3, [sp, #16]
-    ldmia   r0!, {r4-r7}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    smlald  r8, r9, r6, r3
-    sxtb16  r6, r6
-    smlald  r10, r11, r7, r3
-    sxtb16  r7, r7
-    smlad   r1, r6, r3, r1
-    smlad   r12, r7, r3, r12
-    ldrd    r2, r3, [sp, #24]
-    ldmia   r0!, {r4-r7}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    smlald  r8, r9, r6, r3
-    sxtb16  r6, r6
-    smlald  r10, r11, r7, r3
-    sxtb16  r7, r7
-    smlad   r1, r6, r3, r1
-    smlad   r12, r7, r3, r12
-    lsr     r8, r8, #8                  @ acc_i = (sum >> 8) - (acc_f >> 8)
-    orr     r8, r8, r9, lsl #24
-    sub     r8, r8, r1, asr #8
-    lsr     r10, r10, #8                @ acc_g likewise, with acc_o
-    orr     r10, r10, r11, lsl #24
-    sub     r10, r10, r12, asr #8
-    ldrd    r2, r3, [sp, #32]
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r2, r8
-    smlad   r1, r5, r2, r1
-    smlad   r10, r6, r2, r10
-    smlad   r12, r7, r2, r12
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r3, r8
-    smlad   r1, r5, r3, r1
-    smlad   r10, r6, r3, r10
-    smlad   r12, r7, r3, r12
-    ldmia   r0!, {r2-r5}                @ shifts of i, f, g, o
-    ldm     sp, {r6, r7, r9, r11}
-    asr     r8, r8, r2
-    ssat    r2, #8, r8, asr #15
-    ldr     r2, [r7, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    asr     r1, r1, r3
-    ssat    r3, #8, r1, asr #15
-    ldr     r3, [r7, r3, lsl #2]
-    smlabb  r3, r1, r3, r3
-    asr     r10, r10, r4
-    ssat    r4, #8, r10, asr #15
-    ldr     r4, [r9, r4, lsl #2]
-    smlabb  r4, r10, r4, r4
-    asr     r12, r12, r5
-    ssat    r5, #8, r12, asr #15
-    ldr     r5, [r7, r5, lsl #2]
-    smlabb  r5, r12, r5, r5
-    smultt  r2, r2, r4                  @ rule N6: i * g
-    ldr     r8, [r6, lr, lsl #1]
-    smulwt  r8, r8, r3                  @ C * f >> 16
-    adc     r8, r8, r2, asr #11         @ t; the carry is 2^11 >> 11
-    qadd    r10, r8, r8                 @ C' = 2t, saturated
-    str     r10, [r6, lr, lsl #1]
-    ssat    r2, #8, r8, asr #15          @ tanh(t)
-    ldr     r2, [r9, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    smlatt  r2, r5, r2, r11             @ rule N7
-    asr     r2, r2, #15
-    strh    r2, [lr], #2
-    @ One unit: h and x times the weights of four gates, then its new state.
-    ldmia   r0!, {r1, r8-r12}
-    ldrd    r2, r3, [sp, #16]
-    ldmia   r0!, {r4-r7}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    smlald  r8, r9, r6, r3
-    sxtb16  r6, r6
-    smlald  r10, r11, r7, r3
-    sxtb16  r7, r7
-    smlad   r1, r6, r3, r1
-    smlad   r12, r7, r3, r12
-    ldrd    r2, r3, [sp, #24]
-    ldmia   r0!, {r4-r7}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    smlald  r8, r9, r6, r3
-    sxtb16  r6, r6
-    smlald  r10, r11, r7, r3
-    sxtb16  r7, r7
-    smlad   r1, r6, r3, r1
-    smlad   r12, r7, r3, r12
-    lsr     r8, r8, #8                  @ acc_i = (sum >> 8) - (acc_f >> 8)
-    orr     r8, r8, r9, lsl #24
-    sub     r8, r8, r1, asr #8
-    lsr     r10, r10, #8                @ acc_g likewise, with acc_o
-    orr     r10, r10, r11, lsl #24
-    sub     r10, r10, r12, asr #8
-    ldrd    r2, r3, [sp, #32]
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r2, r8
-    smlad   r1, r5, r2, r1
-    smlad   r10, r6, r2, r10
-    smlad   r12, r7, r2, r12
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r3, r8
-    smlad   r1, r5, r3, r1
-    smlad   r10, r6, r3, r10
-    smlad   r12, r7, r3, r12
-    ldmia   r0!, {r2-r5}                @ shifts of i, f, g, o
-    ldm     sp, {r6, r7, r9, r11}
-    asr     r8, r8, r2
-    ssat    r2, #8, r8, asr #15
-    ldr     r2, [r7, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    asr     r1, r1, r3
-    ssat    r3, #8, r1, asr #15
-    ldr     r3, [r7, r3, lsl #2]
-    smlabb  r3, r1, r3, r3
-    asr     r10, r10, r4
-    ssat    r4, #8, r10, asr #15
-    ldr     r4, [r9, r4, lsl #2]
-    smlabb  r4, r10, r4, r4
-    asr     r12, r12, r5
-    ssat    r5, #8, r12, asr #15
-    ldr     r5, [r7, r5, lsl #2]
-    smlabb  r5, r12, r5, r5
-    smultt  r2, r2, r4                  @ rule N6: i * g
-    ldr     r8, [r6, lr, lsl #1]
-    smulwt  r8, r8, r3                  @ C * f >> 16
-    adc     r8, r8, r2, asr #11         @ t; the carry is 2^11 >> 11
-    qadd    r10, r8, r8                 @ C' = 2t, saturated
-    str     r10, [r6, lr, lsl #1]
-    ssat    r2, #8, r8, asr #15          @ tanh(t)
-    ldr     r2, [r9, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    smlatt  r2, r5, r2, r11             @ rule N7
-    asr     r2, r2, #15
-    strh    r2, [lr], #2
-    @ One unit: h and x times the weights of four gates, then its new state.
-    ldmia   r0!, {r1, r8-r12}
-    ldrd    r2, r3, [sp, #16]
-    ldmia   r0!, {r4-r7}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    smlald  r8, r9, r6, r3
-    sxtb16  r6, r6
-    smlald  r10, r11, r7, r3
-    sxtb16  r7, r7
-    smlad   r1, r6, r3, r1
-    smlad   r12, r7, r3, r12
-    ldrd    r2, r3, [sp, #24]
-    ldmia   r0!, {r4-r7}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    smlald  r8, r9, r6, r3
-    sxtb16  r6, r6
-    smlald  r10, r11, r7, r3
-    sxtb16  r7, r7
-    smlad   r1, r6, r3, r1
-    smlad   r12, r7, r3, r12
-    lsr     r8, r8, #8                  @ acc_i = (sum >> 8) - (acc_f >> 8)
-    orr     r8, r8, r9, lsl #24
-    sub     r8, r8, r1, asr #8
-    lsr     r10, r10, #8                @ acc_g likewise, with acc_o
-    orr     r10, r10, r11, lsl #24
-    sub     r10, r10, r12, asr #8
-    ldrd    r2, r3, [sp, #32]
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r2, r8
-    smlad   r1, r5, r2, r1
-    smlad   r10, r6, r2, r10
-    smlad   r12, r7, r2, r12
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r3, r8
-    smlad   r1, r5, r3, r1
-    smlad   r10, r6, r3, r10
-    smlad   r12, r7, r3, r12
-    ldmia   r0!, {r2-r5}                @ shifts of i, f, g, o
-    ldm     sp, {r6, r7, r9, r11}
-    asr     r8, r8, r2
-    ssat    r2, #8, r8, asr #15
-    ldr     r2, [r7, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    asr     r1, r1, r3
-    ssat    r3, #8, r1, asr #15
-    ldr     r3, [r7, r3, lsl #2]
-    smlabb  r3, r1, r3, r3
-    asr     r10, r10, r4
-    ssat    r4, #8, r10, asr #15
-    ldr     r4, [r9, r4, lsl #2]
-    smlabb  r4, r10, r4, r4
-    asr     r12, r12, r5
-    ssat    r5, #8, r12, asr #15
-    ldr     r5, [r7, r5, lsl #2]
-    smlabb  r5, r12, r5, r5
-    smultt  r2, r2, r4                  @ rule N6: i * g
-    ldr     r8, [r6, lr, lsl #1]
-    smulwt  r8, r8, r3                  @ C * f >> 16
-    adc     r8, r8, r2, asr #11         @ t; the carry is 2^11 >> 11
-    qadd    r10, r8, r8                 @ C' = 2t, saturated
-    str     r10, [r6, lr, lsl #1]
-    ssat    r2, #8, r8, asr #15          @ tanh(t)
-    ldr     r2, [r9, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    smlatt  r2, r5, r2, r11             @ rule N7
-    asr     r2, r2, #15
-    strh    r2, [lr], #2
-    @ One unit: h and x times the weights of four gates, then its new state.
-    ldmia   r0!, {r1, r8-r12}
-    ldrd    r2, r3, [sp, #16]
-    ldmia   r0!, {r4-r7}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    smlald  r8, r9, r6, r3
-    sxtb16  r6, r6
-    smlald  r10, r11, r7, r3
-    sxtb16  r7, r7
-    smlad   r1, r6, r3, r1
-    smlad   r12, r7, r3, r12
-    ldrd    r2, r3, [sp, #24]
-    ldmia   r0!, {r4-r7}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    smlald  r8, r9, r6, r3
-    sxtb16  r6, r6
-    smlald  r10, r11, r7, r3
-    sxtb16  r7, r7
-    smlad   r1, r6, r3, r1
-    smlad   r12, r7, r3, r12
-    lsr     r8, r8, #8                  @ acc_i = (sum >> 8) - (acc_f >> 8)
-    orr     r8, r8, r9, lsl #24
-    sub     r8, r8, r1, asr #8
-    lsr     r10, r10, #8                @ acc_g likewise, with acc_o
-    orr     r10, r10, r11, lsl #24
-    sub     r10, r10, r12, asr #8
-    ldrd    r2, r3, [sp, #32]
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r2, r8
-    smlad   r1, r5, r2, r1
-    smlad   r10, r6, r2, r10
-    smlad   r12, r7, r2, r12
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r3, r8
-    smlad   r1, r5, r3, r1
-    smlad   r10, r6, r3, r10
-    smlad   r12, r7, r3, r12
-    ldmia   r0!, {r2-r5}                @ shifts of i, f, g, o
-    ldm     sp, {r6, r7, r9, r11}
-    asr     r8, r8, r2
-    ssat    r2, #8, r8, asr #15
-    ldr     r2, [r7, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    asr     r1, r1, r3
-    ssat    r3, #8, r1, asr #15
-    ldr     r3, [r7, r3, lsl #2]
-    smlabb  r3, r1, r3, r3
-    asr     r10, r10, r4
-    ssat    r4, #8, r10, asr #15
-    ldr     r4, [r9, r4, lsl #2]
-    smlabb  r4, r10, r4, r4
-    asr     r12, r12, r5
-    ssat    r5, #8, r12, asr #15
-    ldr     r5, [r7, r5, lsl #2]
-    smlabb  r5, r12, r5, r5
-    smultt  r2, r2, r4                  @ rule N6: i * g
-    ldr     r8, [r6, lr, lsl #1]
-    smulwt  r8, r8, r3                  @ C * f >> 16
-    adc     r8, r8, r2, asr #11         @ t; the carry is 2^11 >> 11
-    qadd    r10, r8, r8                 @ C' = 2t, saturated
-    str     r10, [r6, lr, lsl #1]
-    ssat    r2, #8, r8, asr #15          @ tanh(t)
-    ldr     r2, [r9, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    smlatt  r2, r5, r2, r11             @ rule N7
-    asr     r2, r2, #15
-    strh    r2, [lr], #2
-    @ One unit: h and x times the weights of four gates, then its new state.
-    ldmia   r0!, {r1, r8-r12}
-    ldrd    r2, r3, [sp, #16]
-    ldmia   r0!, {r4-r7}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    smlald  r8, r9, r6, r3
-    sxtb16  r6, r6
-    smlald  r10, r11, r7, r3
-    sxtb16  r7, r7
-    smlad   r1, r6, r3, r1
-    smlad   r12, r7, r3, r12
-    ldrd    r2, r3, [sp, #24]
-    ldmia   r0!, {r4-r7}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    smlald  r8, r9, r6, r3
-    sxtb16  r6, r6
-    smlald  r10, r11, r7, r3
-    sxtb16  r7, r7
-    smlad   r1, r6, r3, r1
-    smlad   r12, r7, r3, r12
-    lsr     r8, r8, #8                  @ acc_i = (sum >> 8) - (acc_f >> 8)
-    orr     r8, r8, r9, lsl #24
-    sub     r8, r8, r1, asr #8
-    lsr     r10, r10, #8                @ acc_g likewise, with acc_o
-    orr     r10, r10, r11, lsl #24
-    sub     r10, r10, r12, asr #8
-    ldrd    r2, r3, [sp, #32]
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r2, r8
-    smlad   r1, r5, r2, r1
-    smlad   r10, r6, r2, r10
-    smlad   r12, r7, r2, r12
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r3, r8
-    smlad   r1, r5, r3, r1
-    smlad   r10, r6, r3, r10
-    smlad   r12, r7, r3, r12
-    ldmia   r0!, {r2-r5}                @ shifts of i, f, g, o
-    ldm     sp, {r6, r7, r9, r11}
-    asr     r8, r8, r2
-    ssat    r2, #8, r8, asr #15
-    ldr     r2, [r7, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    asr     r1, r1, r3
-    ssat    r3, #8, r1, asr #15
-    ldr     r3, [r7, r3, lsl #2]
-    smlabb  r3, r1, r3, r3
-    asr     r10, r10, r4
-    ssat    r4, #8, r10, asr #15
-    ldr     r4, [r9, r4, lsl #2]
-    smlabb  r4, r10, r4, r4
-    asr     r12, r12, r5
-    ssat    r5, #8, r12, asr #15
-    ldr     r5, [r7, r5, lsl #2]
-    smlabb  r5, r12, r5, r5
-    smultt  r2, r2, r4                  @ rule N6: i * g
-    ldr     r8, [r6, lr, lsl #1]
-    smulwt  r8, r8, r3                  @ C * f >> 16
-    adc     r8, r8, r2, asr #11         @ t; the carry is 2^11 >> 11
-    qadd    r10, r8, r8                 @ C' = 2t, saturated
-    str     r10, [r6, lr, lsl #1]
-    ssat    r2, #8, r8, asr #15          @ tanh(t)
-    ldr     r2, [r9, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    smlatt  r2, r5, r2, r11             @ rule N7
-    asr     r2, r2, #15
-    strh    r2, [lr], #2
+    blt     1b
     movw    r12, #44
     add     sp, sp, r12
     pop     {r4-r11, pc}
@@ -721,7 +180,6 @@ classes_lstm1_step:
     bne     3f
     ldmia   r0!, {r5-r8}
     stmia   r4!, {r5-r8}
-
     b       4f
 3:
     ldrh    r5, [r0], #2
@@ -740,7 +198,6 @@ classes_lstm1_step:
     strh    r5, [r4], #2
     ldrh    r5, [r0], #2
     strh    r5, [r4], #2
-
 4:
     add     r4, sp, #16
     ldrh    r5, [r1], #2
@@ -753,8 +210,6 @@ classes_lstm1_step:
     strh    r5, [r4], #2
     ldrh    r5, [r1], #2
     strh    r5, [r4], #2
-
-
     sub     r3, r3, r2, lsl #1          @ C is found from where h goes
     ldr     r4, =classes_sigmoid + 512
     ldr     r5, =classes_tanh + 512
@@ -763,6 +218,7 @@ classes_lstm1_step:
     mov     lr, r2
     ldr     r0, =classes_lstm1_stream
     cmp     r0, r0                      @ sets the carry, which stays set: rule N6's rounding
+1:
     @ One unit: h and x times the weights of four gates, then its new state.
     ldmia   r0!, {r1, r8-r12}
     ldrd    r2, r3, [sp, #16]
@@ -793,7 +249,10 @@ classes_lstm1_step:
     lsr     r10, r10, #8                @ acc_g likewise, with acc_o
     orr     r10, r10, r11, lsl #24
     sub     r10, r10, r12, asr #8
-    ldrd    r2, r3, [sp, #28]
+    add     r9, sp, #28
+    mov     r11, #2
+2:
+    ldrd    r2, r3, [r9], #8
     ldmia   r0!, {r4-r7}
     smlad   r8, r4, r2, r8
     smlad   r1, r5, r2, r1
@@ -804,31 +263,27 @@ classes_lstm1_step:
     smlad   r1, r5, r3, r1
     smlad   r10, r6, r3, r10
     smlad   r12, r7, r3, r12
-    ldrd    r2, r3, [sp, #36]
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r2, r8
-    smlad   r1, r5, r2, r1
-    smlad   r10, r6, r2, r10
-    smlad   r12, r7, r2, r12
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r3, r8
-    smlad   r1, r5, r3, r1
-    smlad   r10, r6, r3, r10
-    smlad   r12, r7, r3, r12
+    subs    r11, r11, #1
+    bne     2b
     ldmia   r0!, {r2-r5}                @ shifts of i, f, g, o
     ldm     sp, {r6, r7, r9, r11}
+    cmp     r5, #256                    @ less, with carry: not the last unit
+    @ i: V, its segment, and the line of that
     asr     r8, r8, r2
     ssat    r2, #8, r8, asr #15
     ldr     r2, [r7, r2, lsl #2]
     smlabb  r2, r8, r2, r2
+    @ f: V, its segment, and the line of that
     asr     r1, r1, r3
     ssat    r3, #8, r1, asr #15
     ldr     r3, [r7, r3, lsl #2]
     smlabb  r3, r1, r3, r3
+    @ g: V, its segment, and the line of that
     asr     r10, r10, r4
     ssat    r4, #8, r10, asr #15
     ldr     r4, [r9, r4, lsl #2]
     smlabb  r4, r10, r4, r4
+    @ o: V, its segment, and the line of that
     asr     r12, r12, r5
     ssat    r5, #8, r12, asr #15
     ldr     r5, [r7, r5, lsl #2]
@@ -845,334 +300,7 @@ classes_lstm1_step:
     smlatt  r2, r5, r2, r11             @ rule N7
     asr     r2, r2, #15
     strh    r2, [lr], #2
-    @ One unit: h and x times the weights of four gates, then its new state.
-    ldmia   r0!, {r1, r8-r12}
-    ldrd    r2, r3, [sp, #16]
-    ldmia   r0!, {r4-r7}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    smlald  r8, r9, r6, r3
-    sxtb16  r6, r6
-    smlald  r10, r11, r7, r3
-    sxtb16  r7, r7
-    smlad   r1, r6, r3, r1
-    smlad   r12, r7, r3, r12
-    ldr     r2, [sp, #24]
-    ldmia   r0!, {r4, r5}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    lsr     r8, r8, #8                  @ acc_i = (sum >> 8) - (acc_f >> 8)
-    orr     r8, r8, r9, lsl #24
-    sub     r8, r8, r1, asr #8
-    lsr     r10, r10, #8                @ acc_g likewise, with acc_o
-    orr     r10, r10, r11, lsl #24
-    sub     r10, r10, r12, asr #8
-    ldrd    r2, r3, [sp, #28]
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r2, r8
-    smlad   r1, r5, r2, r1
-    smlad   r10, r6, r2, r10
-    smlad   r12, r7, r2, r12
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r3, r8
-    smlad   r1, r5, r3, r1
-    smlad   r10, r6, r3, r10
-    smlad   r12, r7, r3, r12
-    ldrd    r2, r3, [sp, #36]
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r2, r8
-    smlad   r1, r5, r2, r1
-    smlad   r10, r6, r2, r10
-    smlad   r12, r7, r2, r12
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r3, r8
-    smlad   r1, r5, r3, r1
-    smlad   r10, r6, r3, r10
-    smlad   r12, r7, r3, r12
-    ldmia   r0!, {r2-r5}                @ shifts of i, f, g, o
-    ldm     sp, {r6, r7, r9, r11}
-    asr     r8, r8, r2
-    ssat    r2, #8, r8, asr #15
-    ldr     r2, [r7, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    asr     r1, r1, r3
-    ssat    r3, #8, r1, asr #15
-    ldr     r3, [r7, r3, lsl #2]
-    smlabb  r3, r1, r3, r3
-    asr     r10, r10, r4
-    ssat    r4, #8, r10, asr #15
-    ldr     r4, [r9, r4, lsl #2]
-    smlabb  r4, r10, r4, r4
-    asr     r12, r12, r5
-    ssat    r5, #8, r12, asr #15
-    ldr     r5, [r7, r5, lsl #2]
-    smlabb  r5, r12, r5, r5
-    smultt  r2, r2, r4                  @ rule N6: i * g
-    ldr     r8, [r6, lr, lsl #1]
-    smulwt  r8, r8, r3                  @ C * f >> 16
-    adc     r8, r8, r2, asr #11         @ t; the carry is 2^11 >> 11
-    qadd    r10, r8, r8                 @ C' = 2t, saturated
-    str     r10, [r6, lr, lsl #1]
-    ssat    r2, #8, r8, asr #15          @ tanh(t)
-    ldr     r2, [r9, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    smlatt  r2, r5, r2, r11             @ rule N7
-    asr     r2, r2, #15
-    strh    r2, [lr], #2
-    @ One unit: h and x times the weights of four gates, then its new state.
-    ldmia   r0!, {r1, r8-r12}
-    ldrd    r2, r3, [sp, #16]
-    ldmia   r0!, {r4-r7}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    smlald  r8, r9, r6, r3
-    sxtb16  r6, r6
-    smlald  r10, r11, r7, r3
-    sxtb16  r7, r7
-    smlad   r1, r6, r3, r1
-    smlad   r12, r7, r3, r12
-    ldr     r2, [sp, #24]
-    ldmia   r0!, {r4, r5}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    lsr     r8, r8, #8                  @ acc_i = (sum >> 8) - (acc_f >> 8)
-    orr     r8, r8, r9, lsl #24
-    sub     r8, r8, r1, asr #8
-    lsr     r10, r10, #8                @ acc_g likewise, with acc_o
-    orr     r10, r10, r11, lsl #24
-    sub     r10, r10, r12, asr #8
-    ldrd    r2, r3, [sp, #28]
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r2, r8
-    smlad   r1, r5, r2, r1
-    smlad   r10, r6, r2, r10
-    smlad   r12, r7, r2, r12
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r3, r8
-    smlad   r1, r5, r3, r1
-    smlad   r10, r6, r3, r10
-    smlad   r12, r7, r3, r12
-    ldrd    r2, r3, [sp, #36]
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r2, r8
-    smlad   r1, r5, r2, r1
-    smlad   r10, r6, r2, r10
-    smlad   r12, r7, r2, r12
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r3, r8
-    smlad   r1, r5, r3, r1
-    smlad   r10, r6, r3, r10
-    smlad   r12, r7, r3, r12
-    ldmia   r0!, {r2-r5}                @ shifts of i, f, g, o
-    ldm     sp, {r6, r7, r9, r11}
-    asr     r8, r8, r2
-    ssat    r2, #8, r8, asr #15
-    ldr     r2, [r7, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    asr     r1, r1, r3
-    ssat    r3, #8, r1, asr #15
-    ldr     r3, [r7, r3, lsl #2]
-    smlabb  r3, r1, r3, r3
-    asr     r10, r10, r4
-    ssat    r4, #8, r10, asr #15
-    ldr     r4, [r9, r4, lsl #2]
-    smlabb  r4, r10, r4, r4
-    asr     r12, r12, r5
-    ssat    r5, #8, r12, asr #15
-    ldr     r5, [r7, r5, lsl #2]
-    smlabb  r5, r12, r5, r5
-    smultt  r2, r2, r4                  @ rule N6: i * g
-    ldr     r8, [r6, lr, lsl #1]
-    smulwt  r8, r8, r3                  @ C * f >> 16
-    adc     r8, r8, r2, asr #11         @ t; the carry is 2^11 >> 11
-    qadd    r10, r8, r8                 @ C' = 2t, saturated
-    str     r10, [r6, lr, lsl #1]
-    ssat    r2, #8, r8, asr #15          @ tanh(t)
-    ldr     r2, [r9, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    smlatt  r2, r5, r2, r11             @ rule N7
-    asr     r2, r2, #15
-    strh    r2, [lr], #2
-    @ One unit: h and x times the weights of four gates, then its new state.
-    ldmia   r0!, {r1, r8-r12}
-    ldrd    r2, r3, [sp, #16]
-    ldmia   r0!, {r4-r7}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    smlald  r8, r9, r6, r3
-    sxtb16  r6, r6
-    smlald  r10, r11, r7, r3
-    sxtb16  r7, r7
-    smlad   r1, r6, r3, r1
-    smlad   r12, r7, r3, r12
-    ldr     r2, [sp, #24]
-    ldmia   r0!, {r4, r5}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    lsr     r8, r8, #8                  @ acc_i = (sum >> 8) - (acc_f >> 8)
-    orr     r8, r8, r9, lsl #24
-    sub     r8, r8, r1, asr #8
-    lsr     r10, r10, #8                @ acc_g likewise, with acc_o
-    orr     r10, r10, r11, lsl #24
-    sub     r10, r10, r12, asr #8
-    ldrd    r2, r3, [sp, #28]
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r2, r8
-    smlad   r1, r5, r2, r1
-    smlad   r10, r6, r2, r10
-    smlad   r12, r7, r2, r12
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r3, r8
-    smlad   r1, r5, r3, r1
-    smlad   r10, r6, r3, r10
-    smlad   r12, r7, r3, r12
-    ldrd    r2, r3, [sp, #36]
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r2, r8
-    smlad   r1, r5, r2, r1
-    smlad   r10, r6, r2, r10
-    smlad   r12, r7, r2, r12
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r3, r8
-    smlad   r1, r5, r3, r1
-    smlad   r10, r6, r3, r10
-    smlad   r12, r7, r3, r12
-    ldmia   r0!, {r2-r5}                @ shifts of i, f, g, o
-    ldm     sp, {r6, r7, r9, r11}
-    asr     r8, r8, r2
-    ssat    r2, #8, r8, asr #15
-    ldr     r2, [r7, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    asr     r1, r1, r3
-    ssat    r3, #8, r1, asr #15
-    ldr     r3, [r7, r3, lsl #2]
-    smlabb  r3, r1, r3, r3
-    asr     r10, r10, r4
-    ssat    r4, #8, r10, asr #15
-    ldr     r4, [r9, r4, lsl #2]
-    smlabb  r4, r10, r4, r4
-    asr     r12, r12, r5
-    ssat    r5, #8, r12, asr #15
-    ldr     r5, [r7, r5, lsl #2]
-    smlabb  r5, r12, r5, r5
-    smultt  r2, r2, r4                  @ rule N6: i * g
-    ldr     r8, [r6, lr, lsl #1]
-    smulwt  r8, r8, r3                  @ C * f >> 16
-    adc     r8, r8, r2, asr #11         @ t; the carry is 2^11 >> 11
-    qadd    r10, r8, r8                 @ C' = 2t, saturated
-    str     r10, [r6, lr, lsl #1]
-    ssat    r2, #8, r8, asr #15          @ tanh(t)
-    ldr     r2, [r9, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    smlatt  r2, r5, r2, r11             @ rule N7
-    asr     r2, r2, #15
-    strh    r2, [lr], #2
-    @ One unit: h and x times the weights of four gates, then its new state.
-    ldmia   r0!, {r1, r8-r12}
-    ldrd    r2, r3, [sp, #16]
-    ldmia   r0!, {r4-r7}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    smlald  r8, r9, r6, r3
-    sxtb16  r6, r6
-    smlald  r10, r11, r7, r3
-    sxtb16  r7, r7
-    smlad   r1, r6, r3, r1
-    smlad   r12, r7, r3, r12
-    ldr     r2, [sp, #24]
-    ldmia   r0!, {r4, r5}
-    smlald  r8, r9, r4, r2
-    sxtb16  r4, r4
-    smlald  r10, r11, r5, r2
-    sxtb16  r5, r5
-    smlad   r1, r4, r2, r1
-    smlad   r12, r5, r2, r12
-    lsr     r8, r8, #8                  @ acc_i = (sum >> 8) - (acc_f >> 8)
-    orr     r8, r8, r9, lsl #24
-    sub     r8, r8, r1, asr #8
-    lsr     r10, r10, #8                @ acc_g likewise, with acc_o
-    orr     r10, r10, r11, lsl #24
-    sub     r10, r10, r12, asr #8
-    ldrd    r2, r3, [sp, #28]
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r2, r8
-    smlad   r1, r5, r2, r1
-    smlad   r10, r6, r2, r10
-    smlad   r12, r7, r2, r12
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r3, r8
-    smlad   r1, r5, r3, r1
-    smlad   r10, r6, r3, r10
-    smlad   r12, r7, r3, r12
-    ldrd    r2, r3, [sp, #36]
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r2, r8
-    smlad   r1, r5, r2, r1
-    smlad   r10, r6, r2, r10
-    smlad   r12, r7, r2, r12
-    ldmia   r0!, {r4-r7}
-    smlad   r8, r4, r3, r8
-    smlad   r1, r5, r3, r1
-    smlad   r10, r6, r3, r10
-    smlad   r12, r7, r3, r12
-    ldmia   r0!, {r2-r5}                @ shifts of i, f, g, o
-    ldm     sp, {r6, r7, r9, r11}
-    asr     r8, r8, r2
-    ssat    r2, #8, r8, asr #15
-    ldr     r2, [r7, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    asr     r1, r1, r3
-    ssat    r3, #8, r1, asr #15
-    ldr     r3, [r7, r3, lsl #2]
-    smlabb  r3, r1, r3, r3
-    asr     r10, r10, r4
-    ssat    r4, #8, r10, asr #15
-    ldr     r4, [r9, r4, lsl #2]
-    smlabb  r4, r10, r4, r4
-    asr     r12, r12, r5
-    ssat    r5, #8, r12, asr #15
-    ldr     r5, [r7, r5, lsl #2]
-    smlabb  r5, r12, r5, r5
-    smultt  r2, r2, r4                  @ rule N6: i * g
-    ldr     r8, [r6, lr, lsl #1]
-    smulwt  r8, r8, r3                  @ C * f >> 16
-    adc     r8, r8, r2, asr #11         @ t; the carry is 2^11 >> 11
-    qadd    r10, r8, r8                 @ C' = 2t, saturated
-    str     r10, [r6, lr, lsl #1]
-    ssat    r2, #8, r8, asr #15          @ tanh(t)
-    ldr     r2, [r9, r2, lsl #2]
-    smlabb  r2, r8, r2, r2
-    smlatt  r2, r5, r2, r11             @ rule N7
-    asr     r2, r2, #15
-    strh    r2, [lr], #2
+    blt     1b
     movw    r12, #44
     add     sp, sp, r12
     pop     {r4-r11, pc}

@@ -5,7 +5,7 @@
  *
  * Model:     odd, SHA-256 of its integers
  *            c4ad6cd46bc599e973ee423f5118b05a9db22ec8c74c0663298887f2f23e8582
- * Options:   precision q7, outputs last, target arm (armv7em kernels)
+ * Options:   precision q7, outputs last, target arc (portable kernels)
  * Licence:   0BSD, see LICENSE
  */
 
@@ -36,6 +36,12 @@ static inline int32_t odd_asr(int32_t v, uint_fast8_t s)
 static inline int32_t odd_clamp(int32_t v, int32_t low, int32_t high)
 {
     return (v < low) ? low : ((v > high) ? high : v);
+}
+
+/* v * 2^s for s <= 30; the bounds beside the callers keep it inside int32. */
+static inline int32_t odd_shl(int32_t v, uint_fast8_t s)
+{
+    return v * (int32_t)((uint32_t)1 << s);
 }
 
 /*
@@ -73,6 +79,25 @@ static inline int16_t odd_activate(const ODD_ROM int16_t table[][2], int32_t v)
 }
 
 /*
+ * Rule N6: the new cell state c * f + i * g before it is doubled and stored, from the stored word
+ * (twice the cell state) and the gates in Q0.15. |sum| < 2^30 + 2^23.
+ */
+static inline int32_t odd_cell(int32_t word, int16_t i, int16_t f, int16_t g)
+{
+    const int32_t high = odd_asr(word, 16u) * f;
+    const int32_t low = (int32_t)((((uint32_t)word & 0xffffu) * (uint32_t)f) >> 16);
+    const int32_t product = ((int32_t)i * g) + 4096;
+
+    return (high + low) + odd_asr(product, 12u);
+}
+
+/* Rule N6: the word to store, 2 * c, saturated. */
+static inline int32_t odd_cell_word(int32_t c)
+{
+    return (c >= 1073741824) ? INT32_MAX : ((c < -1073741824) ? INT32_MIN : (c * 2));
+}
+
+/*
  * pre: dense, 3 inputs, 5 outputs, relu.
  *
  *   x       int8_t Q1.6
@@ -98,12 +123,73 @@ static ODD_CODE_ATTR void odd_pre_step(
 }
 
 /*
- * lstm0: LSTM, 5 inputs, 7 units: row pair, in odd_kernels.S.
+ * lstm0: LSTM, 5 inputs, 7 units.
  *
  *   x       int8_t Q1.6
  *   h       int8_t Q0.7, the hidden state h(t - 1); h_next takes h(t)
  *   c       int32_t Q12.19, the cell state (rule N6: a word is twice the state)
+ *   acc     int32_t; for any x and h of these formats at most
+ *           |acc_i| <= 119278
+ *           |acc_f| <= 114756
+ *           |acc_g| <= 107022
+ *           |acc_o| <= 112278 < 2^31, so the order of the additions does not matter
  */
+static ODD_CODE_ATTR void odd_lstm0_step(
+    const int8_t x[ODD_LSTM0_INPUTS],
+    const int8_t h[ODD_LSTM0_UNITS],
+    int8_t h_next[ODD_LSTM0_UNITS],
+    int32_t c[ODD_LSTM0_UNITS])
+{
+    for (uint_fast16_t unit = 0u; unit < ODD_LSTM0_UNITS; unit++) {
+        int32_t acc_i = 0;
+        int32_t acc_f = 0;
+        int32_t acc_g = 0;
+        int32_t acc_o = 0;
+
+        for (uint_fast16_t n = 0u; n < ODD_LSTM0_INPUTS; n++) {
+            const int8_t v = x[n];
+
+            acc_i += (int32_t)odd_lstm0_wx[unit][n][0] * v;
+            acc_f += (int32_t)odd_lstm0_wx[unit][n][1] * v;
+            acc_g += (int32_t)odd_lstm0_wx[unit][n][2] * v;
+            acc_o += (int32_t)odd_lstm0_wx[unit][n][3] * v;
+        }
+        /* Aligns x with h (rule N2), once for the whole sum. */
+        acc_i = (acc_i * 2) + odd_lstm0_bias[unit][0];
+        acc_f = (acc_f * 2) + odd_lstm0_bias[unit][1];
+        acc_g = (acc_g * 2) + odd_lstm0_bias[unit][2];
+        acc_o = (acc_o * 2) + odd_lstm0_bias[unit][3];
+        for (uint_fast16_t n = 0u; n < ODD_LSTM0_UNITS; n++) {
+            const int8_t v = h[n];
+
+            acc_i += (int32_t)odd_lstm0_wh[unit][n][0] * v;
+            acc_f += (int32_t)odd_lstm0_wh[unit][n][1] * v;
+            acc_g += (int32_t)odd_lstm0_wh[unit][n][2] * v;
+            acc_o += (int32_t)odd_lstm0_wh[unit][n][3] * v;
+        }
+
+        /* Pre-activations (rule N4): i, f and o in Q14.17, g in Q13.18. */
+        const int32_t v_i = acc_i * 8;
+        const int32_t v_f = acc_f * 8;
+        const int32_t v_g = odd_shl(acc_g, odd_lstm0_shift[unit][2]);
+        const int32_t v_o = odd_shl(acc_o, odd_lstm0_shift[unit][3]);
+
+        /* Gates, Q0.15 (rule N5). */
+        const int16_t i = odd_activate(odd_sigmoid, v_i);
+        const int16_t f = odd_activate(odd_sigmoid, v_f);
+        const int16_t g = odd_activate(odd_tanh, v_g);
+        const int16_t o = odd_activate(odd_sigmoid, v_o);
+
+        /* Cell and hidden state (rules N6 and N7). */
+        const int32_t c_new = odd_cell(c[unit], i, f, g);
+        const int16_t tanh_c = odd_activate(odd_tanh, c_new);
+        const int32_t o_tanh_c = ((int32_t)o * tanh_c) + 4194304;
+        const int32_t h_new = odd_asr(o_tanh_c, 23u);
+
+        c[unit] = odd_cell_word(c_new);
+        h_next[unit] = (int8_t)((h_new > 127) ? 127 : h_new);
+    }
+}
 
 /*
  * between: dense, 7 inputs, 3 outputs, tanh.
@@ -135,12 +221,68 @@ static ODD_CODE_ATTR void odd_between_step(
 }
 
 /*
- * lstm1: LSTM, 3 inputs, 2 units: row pair, in odd_kernels.S.
+ * lstm1: LSTM, 3 inputs, 2 units.
  *
  *   x       int8_t Q0.7
  *   h       int8_t Q0.7, the hidden state h(t - 1); h_next takes h(t)
  *   c       int32_t Q12.19, the cell state (rule N6: a word is twice the state)
+ *   acc     int32_t; for any x and h of these formats at most
+ *           |acc_i| <= 68620
+ *           |acc_f| <= 45407
+ *           |acc_g| <= 45351
+ *           |acc_o| <= 48898 < 2^31, so the order of the additions does not matter
  */
+static ODD_CODE_ATTR void odd_lstm1_step(
+    const int8_t x[ODD_LSTM1_INPUTS],
+    const int8_t h[ODD_LSTM1_UNITS],
+    int8_t h_next[ODD_LSTM1_UNITS],
+    int32_t c[ODD_LSTM1_UNITS])
+{
+    for (uint_fast16_t unit = 0u; unit < ODD_LSTM1_UNITS; unit++) {
+        int32_t acc_i = odd_lstm1_bias[unit][0];
+        int32_t acc_f = odd_lstm1_bias[unit][1];
+        int32_t acc_g = odd_lstm1_bias[unit][2];
+        int32_t acc_o = odd_lstm1_bias[unit][3];
+
+        for (uint_fast16_t n = 0u; n < ODD_LSTM1_INPUTS; n++) {
+            const int8_t v = x[n];
+
+            acc_i += (int32_t)odd_lstm1_wx[unit][n][0] * v;
+            acc_f += (int32_t)odd_lstm1_wx[unit][n][1] * v;
+            acc_g += (int32_t)odd_lstm1_wx[unit][n][2] * v;
+            acc_o += (int32_t)odd_lstm1_wx[unit][n][3] * v;
+        }
+        for (uint_fast16_t n = 0u; n < ODD_LSTM1_UNITS; n++) {
+            const int8_t v = h[n];
+
+            acc_i += (int32_t)odd_lstm1_wh[unit][n][0] * v;
+            acc_f += (int32_t)odd_lstm1_wh[unit][n][1] * v;
+            acc_g += (int32_t)odd_lstm1_wh[unit][n][2] * v;
+            acc_o += (int32_t)odd_lstm1_wh[unit][n][3] * v;
+        }
+
+        /* Pre-activations (rule N4): i, f and o in Q14.17, g in Q13.18. */
+        const int32_t v_i = acc_i * 4;
+        const int32_t v_f = odd_shl(acc_f, odd_lstm1_shift[unit][1]);
+        const int32_t v_g = odd_shl(acc_g, odd_lstm1_shift[unit][2]);
+        const int32_t v_o = odd_shl(acc_o, odd_lstm1_shift[unit][3]);
+
+        /* Gates, Q0.15 (rule N5). */
+        const int16_t i = odd_activate(odd_sigmoid, v_i);
+        const int16_t f = odd_activate(odd_sigmoid, v_f);
+        const int16_t g = odd_activate(odd_tanh, v_g);
+        const int16_t o = odd_activate(odd_sigmoid, v_o);
+
+        /* Cell and hidden state (rules N6 and N7). */
+        const int32_t c_new = odd_cell(c[unit], i, f, g);
+        const int16_t tanh_c = odd_activate(odd_tanh, c_new);
+        const int32_t o_tanh_c = ((int32_t)o * tanh_c) + 4194304;
+        const int32_t h_new = odd_asr(o_tanh_c, 23u);
+
+        c[unit] = odd_cell_word(c_new);
+        h_next[unit] = (int8_t)((h_new > 127) ? 127 : h_new);
+    }
+}
 
 /*
  * head: dense, 2 inputs, 3 classes, softmax.

@@ -5,7 +5,7 @@
  *
  * Model:     odd, SHA-256 of its integers
  *            c4ad6cd46bc599e973ee423f5118b05a9db22ec8c74c0663298887f2f23e8582
- * Options:   precision q7, outputs last, target arm (armv7em kernels)
+ * Options:   precision q7, outputs last, target arc (portable kernels)
  * Licence:   0BSD, see LICENSE
  */
 
@@ -26,7 +26,7 @@
  *   head: dense, 2 inputs, 3 classes, softmax
  *       x Q0.7, y Q0.15
  *
- * A step costs 418 multiply-accumulates. The constants take 864 bytes of weights and
+ * A step costs 418 multiply-accumulates. The constants take 692 bytes of weights and
  * 1152 bytes of tables, an instance 56 bytes of RAM, which the caller owns.
  *
  * There is no heap, no float, no library call and no variable but the caller's: all functions

@@ -5,7 +5,7 @@
  *
  * Model:     odd, SHA-256 of its integers
  *            c4ad6cd46bc599e973ee423f5118b05a9db22ec8c74c0663298887f2f23e8582
- * Options:   precision q7, outputs last, target arm (armv7em kernels)
+ * Options:   precision q7, outputs last, target arc (portable kernels)
  * Licence:   0BSD, see LICENSE
  */
 

@@ -5,7 +5,7 @@
  *
  * Model:     odd, SHA-256 of its integers
  *            c4ad6cd46bc599e973ee423f5118b05a9db22ec8c74c0663298887f2f23e8582
- * Options:   precision q7, outputs last, target arm (armv7em kernels)
+ * Options:   precision q7, outputs last, target arc (portable kernels)
  * Licence:   0BSD, see LICENSE
  */
 
@@ -34,9 +34,6 @@ extern "C" {
 #define ODD_WEIGHTS_ATTR
 #endif
 
-/* The kernels load pairs of int16 as one word. */
-#define ODD_WORD_ALIGNED __attribute__((aligned(4)))
-
 #define ODD_PRE_INPUTS 3u
 #define ODD_PRE_OUTPUTS 5u
 #define ODD_LSTM0_INPUTS 5u
@@ -59,33 +56,25 @@ extern const ODD_ROM int16_t odd_pre_w[ODD_PRE_OUTPUTS][ODD_PRE_INPUTS];
 extern const ODD_ROM uint8_t odd_pre_shift[ODD_PRE_OUTPUTS];
 
 /* lstm0: LSTM, 5 inputs, 7 units */
-extern const ODD_ROM int32_t odd_lstm0_stream[154];
+extern const ODD_ROM int32_t odd_lstm0_bias[ODD_LSTM0_UNITS][4];
+extern const ODD_ROM int8_t odd_lstm0_wx[ODD_LSTM0_UNITS][ODD_LSTM0_INPUTS][4];
+extern const ODD_ROM int8_t odd_lstm0_wh[ODD_LSTM0_UNITS][ODD_LSTM0_UNITS][4];
+extern const ODD_ROM uint8_t odd_lstm0_shift[ODD_LSTM0_UNITS][4];
 
 /* between: dense, 7 inputs, 3 outputs, tanh */
 extern const ODD_ROM int32_t odd_between_bias[ODD_BETWEEN_OUTPUTS];
 extern const ODD_ROM int16_t odd_between_w[ODD_BETWEEN_OUTPUTS][ODD_BETWEEN_INPUTS];
 
 /* lstm1: LSTM, 3 inputs, 2 units */
-extern const ODD_ROM int32_t odd_lstm1_stream[28];
+extern const ODD_ROM int32_t odd_lstm1_bias[ODD_LSTM1_UNITS][4];
+extern const ODD_ROM int8_t odd_lstm1_wx[ODD_LSTM1_UNITS][ODD_LSTM1_INPUTS][4];
+extern const ODD_ROM int8_t odd_lstm1_wh[ODD_LSTM1_UNITS][ODD_LSTM1_UNITS][4];
+extern const ODD_ROM uint8_t odd_lstm1_shift[ODD_LSTM1_UNITS][4];
 
 /* head: dense, 2 inputs, 3 classes, softmax */
 extern const ODD_ROM int32_t odd_head_bias[ODD_HEAD_OUTPUTS];
 extern const ODD_ROM int16_t odd_head_w[ODD_HEAD_OUTPUTS][ODD_HEAD_INPUTS];
 extern const ODD_ROM uint8_t odd_head_shift[ODD_HEAD_OUTPUTS];
-
-/* lstm0, in assembly: odd_kernels.S */
-void odd_lstm0_step(
-    const int8_t x[ODD_LSTM0_INPUTS],
-    const int8_t h[ODD_LSTM0_UNITS],
-    int8_t h_next[ODD_LSTM0_UNITS],
-    int32_t c[ODD_LSTM0_UNITS]);
-
-/* lstm1, in assembly: odd_kernels.S */
-void odd_lstm1_step(
-    const int8_t x[ODD_LSTM1_INPUTS],
-    const int8_t h[ODD_LSTM1_UNITS],
-    int8_t h_next[ODD_LSTM1_UNITS],
-    int32_t c[ODD_LSTM1_UNITS]);
 
 #ifdef __cplusplus
 }
