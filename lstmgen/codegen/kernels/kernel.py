@@ -19,7 +19,7 @@ class Kernel:
     name: for people. template: the file under templates/isa that prints it: `.S.j2` with
     macros for the assembly file, or `.c.j2`, included in the C file like lstm.c.j2.
     stream: integers that the kernel reads from front to back: weights, biases, shifts.
-    stream_bits: their width.
+    stream_bits: their width. helpers: functions of the C file that a kernel in C calls.
     copies_output: whether the template has a macro `copy_output`, for a last layer.
     """
 
@@ -28,16 +28,12 @@ class Kernel:
     stream: IntArray
     copies_output: ClassVar[bool] = False
     stream_bits: ClassVar[Literal[16, 32]] = 32
+    helpers: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def in_c(self) -> bool:
         """Whether the kernel is C."""
         return self.template.endswith(".c.j2")
-
-    @property
-    def helpers(self) -> frozenset[str]:
-        """Functions of the C file that a kernel in C calls."""
-        return frozenset()
 
 
 @dataclass(frozen=True, eq=False)
