@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ...bounds import LayerBounds
 from ...quantized import QuantizedLstm, Tables
-from . import armv6m, armv7em, armv7m, mve, rv32imc
+from . import armv6m, armv7em, armv7m, avr, mve, rv32imc
 from .kernel import EFFORTS, Choice, Effort, Kernel
 
 __all__ = ["EFFORTS", "Choice", "Effort", "Kernel", "choose"]
@@ -17,6 +17,7 @@ __all__ = ["EFFORTS", "Choice", "Effort", "Kernel", "choose"]
 _Chooser = Callable[[QuantizedLstm, LayerBounds, Tables, Effort, bool], Choice]
 
 _FLAVOURS: dict[str, _Chooser] = {
+    "avr": avr.choose,
     "armv6m": armv6m.choose,
     "armv7m": armv7m.choose,
     "armv7em": armv7em.choose,
