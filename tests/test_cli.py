@@ -296,7 +296,8 @@ def test_verify(folder):
 
 def test_verify_a_folder_finds_an_edited_constant(folder):
     usable("host")
-    run("build", "model.npz", "-o", "out", "--name", "kws", "--target", "host")
+    portable = ("--target", "host", "--optimize", "size")
+    run("build", "model.npz", "-o", "out", "--name", "kws", *portable)
     assert "steps are equal" in run("verify", "out").stdout
     source = folder / "out" / "kws.c"
     text = source.read_text()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ...bounds import LayerBounds
 from ...quantized import QuantizedLstm, Tables
-from . import armv6m, armv7em, armv7m, avr, mve, rv32imc
+from . import armv6m, armv7em, armv7m, avr, mve, rv32imc, x86
 from .kernel import EFFORTS, Choice, Effort, Kernel
 
 __all__ = ["EFFORTS", "Choice", "Effort", "Kernel", "choose"]
@@ -24,6 +24,7 @@ _FLAVOURS: dict[str, _Chooser] = {
     "armv8m": armv7em.choose,
     "mve": mve.choose,
     "rv32imc": rv32imc.choose,
+    "x86-64": x86.choose,
 }
 """By instruction set, what chooses among its kernels."""
 

@@ -1,0 +1,157 @@
+"""The kernels for x86-64: packed, equal with AVX2, with SSE2 and in plain C, and fast."""
+
+import platform
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lstmgen.bench import bench
+from lstmgen.bounds import bound_table
+from lstmgen.codegen.kernels import Choice, choose
+from lstmgen.codegen.kernels.x86 import PairKernel, unpack
+from lstmgen.network import Network
+from lstmgen.qformat import QFormat
+from lstmgen.quantized import QuantizedNetwork
+from lstmgen.quantizer import quantize
+from lstmgen.verification import default_inputs, verify
+
+from builders import NETWORKS, PRECISIONS, calibration, lstm, quantized, raw_inputs
+from compiled import C_WARNINGS, LANGUAGES, compile_c, sources, write
+from tools import usable
+
+X86 = platform.machine() in ("x86_64", "AMD64")
+AVX2 = X86 and Path("/proc/cpuinfo").exists() and " avx2 " in Path("/proc/cpuinfo").read_text()
+
+ON_X86 = pytest.mark.skipif(not X86, reason="this computer is no x86-64")
+FLAVOURS = [
+    pytest.param((), id="run-time"),
+    pytest.param(("-DMODEL_NO_AVX2",), id="sse2", marks=ON_X86),
+    pytest.param(
+        ("-mavx2",), id="avx2", marks=pytest.mark.skipif(not AVX2, reason="this has no AVX2")
+    ),
+    pytest.param(("-DMODEL_PLAIN_C",), id="plain"),
+]
+"""With what the model is compiled. Off x86-64 the first is plain C too."""
+
+SHAPES = [(1, 1), (1, 16), (2, 3), (5, 7), (8, 6), (17, 24), (64, 30), (33, 81)]
+
+
+def chosen(q: QuantizedNetwork, effort: str = "speed") -> Choice:
+    bounds = dict(zip(q.layers, bound_table(q), strict=True))
+    return choose("x86-64", q.lstms[0], bounds[q.lstms[0]], q.tables, effort, True)
+
+
+def of_shape(inputs: int, units: int, precision: str, scale: float = 0.23) -> QuantizedNetwork:
+    network = Network.of(lstm(inputs, units, scale=scale))
+    return quantize(network, precision, calibration(network))
+
+
+def check(q: QuantizedNetwork, x: np.ndarray, flags: tuple[str, ...], effort: str = "speed"):
+    files = sources(q, effort=effort)
+    result = verify(q, files, usable("host"), x, flags=flags)
+    assert result.equal, result.message
+
+
+@pytest.mark.parametrize("effort", ["speed", "balanced"])
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (9, 32), (20, 33), (70, 40)])
+def test_unpacking_gives_the_weights_back(shape, precision, effort):
+    q = of_shape(*shape, precision)
+    kernel = chosen(q, effort).kernel
+    assert isinstance(kernel, PairKernel)
+    wx, wh = unpack(kernel, q.lstms[0])
+    np.testing.assert_array_equal(wx, q.lstms[0].wx)
+    np.testing.assert_array_equal(wh, q.lstms[0].wh)
+    words = kernel.stream[:, :64:2] & 0xFFFF | kernel.stream[:, 1:64:2] << 16
+    bias = words.reshape(-1, 4, 8).swapaxes(0, 1).reshape(4, -1)[:, : shape[1]]
+    np.testing.assert_array_equal(bias.ravel(), q.lstms[0].bias)
+
+
+def test_any_weights_have_a_kernel_but_none_is_small():
+    for name in NETWORKS:
+        for precision in PRECISIONS:
+            assert chosen(quantized(name, precision)).kernel is not None
+    small = chosen(quantized("one_unit", "q7"), "size")
+    assert (small.kernel, small.reason) == (None, "the least flash was asked for")
+
+
+def test_inputs_that_outgrow_a_lane_are_left_to_portable_c():
+    q = quantized("one_unit", "q15")
+    wide = replace(q.lstms[0], x=QFormat(16, 10), x_shift=1)
+    choice = choose("x86-64", wide, bound_table(q)[0], q.tables, "speed", True)
+    assert choice.kernel is None
+    assert "exceed 16 bits" in choice.reason
+
+
+@pytest.mark.parametrize("flags", FLAVOURS)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_equal_on_all_networks(precision, flags):
+    """Among them shifts to both sides, sums to be clamped, and cells that saturate."""
+    for name in NETWORKS:
+        q = quantized(name, precision)
+        check(q, raw_inputs(q, 8), flags)
+
+
+@pytest.mark.parametrize("flags", FLAVOURS)
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_equal_at_any_size(shape, precision, flags):
+    q = of_shape(*shape, precision)
+    check(q, default_inputs(q, np.random.default_rng(3), steps=5), flags)
+
+
+@pytest.mark.parametrize("flags", FLAVOURS)
+def test_equal_where_pairs_are_not_unrolled(flags):
+    q = of_shape(9, 20, "w8a16")
+    check(q, default_inputs(q, np.random.default_rng(3), steps=5), flags, "balanced")
+
+
+@pytest.mark.parametrize("flags", FLAVOURS)
+def test_a_cell_that_runs_into_both_ends(flags):
+    q = quantized("runaway_cell", "q15")
+    x = np.concatenate([np.full((1, 1100, 1), q.x.hi), np.full((1, 2300, 1), q.x.lo)], 1)
+    check(q, x, flags)
+
+
+@pytest.mark.parametrize("flags", FLAVOURS)
+@pytest.mark.parametrize("inputs", [1, 7, 8, 21])
+def test_inputs_of_8_bits_that_have_to_be_aligned(inputs, flags):
+    network = Network.of(lstm(inputs, 9, scale=0.05))
+    q = quantize(network, "q7", [sequence * 4 for sequence in calibration(network)])
+    assert q.lstms[0].x_shift > 0
+    check(q, raw_inputs(q, 5), flags)
+
+
+@pytest.mark.parametrize("flags", FLAVOURS)
+@pytest.mark.parametrize("compiler", LANGUAGES)
+def test_no_warning_in_any_flavour(compiler, flags, tmp_path):
+    for name in ("odd_sizes", "extreme_weights", "huge_sums", "hidden_out"):
+        for precision in PRECISIONS:
+            files = write(sources(quantized(name, precision)), tmp_path)
+            options = [*LANGUAGES[compiler], *C_WARNINGS, "-O2", "-fPIC", "-shared", *flags]
+            compile_c(compiler, [*options, *files, "-o", str(tmp_path / "model.so")])
+
+
+@pytest.mark.parametrize("flags", FLAVOURS)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_sanitizers_stay_silent(precision, flags):
+    """At the state's very end, too: the last units leave lanes empty."""
+    for name in ("odd_sizes", "extreme_weights", "huge_sums"):
+        q = quantized(name, precision)
+        sanitize = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+        check(q, raw_inputs(q, 8), (*flags, *sanitize))
+
+
+@pytest.mark.skipif(not AVX2, reason="this has no AVX2")
+@pytest.mark.parametrize(
+    ("shape", "sse2", "avx2"),
+    [((1, 16), 1.60, 0.55), ((9, 32), 0.95, 0.31), ((10, 128), 0.65, 0.22)],
+)
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_instructions_per_mac(shape, precision, sse2, avx2):
+    q = of_shape(*shape, precision)
+    for limit, flags in ((sse2, ("-DMODEL_NO_AVX2",)), (avx2, ())):
+        result = bench(q, usable("host"), flags=flags)
+        assert result.instructions_per_step / result.macs_per_step <= limit
