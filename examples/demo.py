@@ -46,9 +46,13 @@ def main() -> int:
             metric = measure_accuracy(network, q, data).metric
             out = OUTPUT / f"{name}_{precision}"
             write_folder(build(q, arm, name=name), out)
-            on_host, equal_host = compare(q, out, host, data)
+            on_host, equal_host = compare(q, None, host, data)
             on_arm, equal_arm = ("needs QEMU", True) if missing else compare(q, out, arm, data)
-            cost = bench(q, host if missing else arm, source=out, optimize="-Os")
+            cost = (
+                bench(q, host, optimize="-Os")
+                if missing
+                else bench(q, arm, source=out, optimize="-Os")
+            )
             print(
                 f"{name:<12} {precision:<9} {shown(metric, 'float'):>9} "
                 f"{shown(metric, 'quantized'):>9} {flash(cost):>7} {cost.state_bytes:>5} "
@@ -69,8 +73,13 @@ def main() -> int:
     return 0 if ok else 1
 
 
-def compare(q: QuantizedNetwork, out: Path, target: Target, data: Dataset) -> tuple[str, bool]:
-    """Return what to print of emulator against C on test inputs, and whether they are equal."""
+def compare(
+    q: QuantizedNetwork, out: Path | None, target: Target, data: Dataset
+) -> tuple[str, bool]:
+    """Return what to print of emulator against C on test inputs, and whether they are equal.
+
+    out: a folder built for the target, or None to generate one for it now.
+    """
     x = q.x.to_raw(np.asarray(data.x[:VERIFIED_SEQUENCES, :64], np.float64))
     result = verify(q, out, target, x)
     return (

@@ -15,7 +15,7 @@ import numpy as np
 
 from .codegen import Effort, generate, port_header
 from .emulator import Emulator
-from .errors import OutputError, ToolError
+from .errors import OutputError, TargetError, ToolError
 from .output import read_folder
 from .qformat import IntArray
 from .quantized import QuantizedNetwork
@@ -152,18 +152,24 @@ def model_files(
         made = make_selftest(q)
         source = generate(q, name="model", target=target, selftest=made, effort=effort)
     elif isinstance(source, Path):
-        source = _read_folder(source)
+        source = _read_folder(source, target)
     return {**source, "model_port.h": port_header(q, name=prefix_of(source))}
 
 
-def _read_folder(folder: Path) -> Sources:
+def _read_folder(folder: Path, target: Target) -> Sources:
     """Return the model's sources: what begins with its name; other files are the user's."""
-    _, name, _ = read_folder(folder)
-    return {
+    _, name, built_for = read_folder(folder)
+    files = {
         path.name: path.read_text(encoding="utf-8")
         for path in sorted(folder.glob(f"{name}*"))
         if path.suffix in (".c", ".h", ".S") and path.stem.removeprefix(name)[:1] in ("", "_")
     }
+    if any(file.endswith(".S") for file in files) and built_for.isa != target.isa:
+        raise TargetError(
+            f"{folder} has kernels in assembly for {built_for.isa}; target {target.name} is "
+            f"{target.isa}: build it for that target, or give the model instead of the folder"
+        )
+    return files
 
 
 def emulate_trace(q: QuantizedNetwork, x: IntArray) -> Trace:

@@ -428,3 +428,9 @@ def test_effort_is_kept_with_the_folder(folder):
     report = json.loads((folder / "size" / "kws_report.json").read_text())
     assert report["optimize"] == "size"
     assert report["kernels"]["lstm0"].startswith("long row pair")
+
+
+def test_a_folder_with_kernels_is_for_its_own_target(folder):
+    run("build", "model.npz", "--target", "arm", "-o", "out", "--name", "kws")
+    refused = run("verify", "out", "--target", "host", code=2).stderr
+    assert "out has kernels in assembly for armv7em; target host is x86-64" in refused

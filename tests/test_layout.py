@@ -41,7 +41,7 @@ def test_weights_are_stored_as_narrow_as_they_are() -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_printed_arrays_give_back_the_layer(precision: Precision) -> None:
     q = quantized("stacked_argmax", precision)
-    text = sources(q)["model_weights.c"]
+    text = sources(q, target="arc")["model_weights.c"]
     for layer in q.lstms:
         packed = pack_lstm(layer)
         for suffix, array, rows in (
