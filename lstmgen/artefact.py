@@ -166,7 +166,8 @@ def _build(description: dict[str, Any], arrays: Mapping[str, Array]) -> Quantize
 
         if entry["type"] == "lstm":
             state = {"h0": own("h0"), "c0": own("c0"), "x_shift": int(entry["x_shift"])}
-            rows = {key: own(key) for key in ("wx", "wh", "bias", "frac", "argument_frac")}
+            keys = ("wx", "wh", "bias", "frac", "argument_frac", "mid_shift")
+            rows = {key: own(key) for key in keys}
             return QuantizedLstm(name, x, y, **rows, **state)  # type: ignore[arg-type]
         rows = {key: own(key) for key in ("w", "bias", "frac", "argument_frac")}
         return QuantizedDense(name, entry["activation"], x, y, **rows)
@@ -230,6 +231,7 @@ def _shape_problems(layer: QuantizedLayer) -> list[str]:
         k = layer.units
         rows = 4 * k
         expected |= {"wx": (rows, layer.inputs), "wh": (rows, k), "h0": (k,), "c0": (k,)}
+        expected["mid_shift"] = (rows,)
     expected |= dict.fromkeys(("bias", "frac", "argument_frac"), (rows,))
     return [
         f"{layer.name}.{key} is {getattr(layer, key).shape}; expected {shape}"

@@ -26,6 +26,9 @@ _MAX_ROW_FRAC = 64
 MAX_RIGHT_SHIFT = 31
 """The largest shift of an int32 that C defines."""
 
+MAX_MID_SHIFT = 15
+"""The largest shift of rule N3b: h has so many fraction bits, and no more can be gained."""
+
 _EXP2_ONE = 1 << 14
 """2**0 in the table of 2**x: with it the largest term of rule N10 is 2**20, no other is more,
 and so the sum is no zero to divide by."""
@@ -40,18 +43,26 @@ class LayerBounds:
 
     bound: (rows,) the largest |accumulator| that any input in its format can cause, bias
         included.
+    partial: (rows,) the largest |sum| before the shift of rule N3b; 0 where there is none.
     clamped: (rows,) whether the pre-activation V could leave its limit, so that rule N4
         has to clamp; where False the clamp does nothing and the C omits it.
     """
 
     layer: str
     bound: IntArray
+    partial: IntArray
     clamped: NDArray[np.bool_]
+
+    @property
+    def overflows(self) -> NDArray[np.bool_]:
+        """(rows,) where a sum could leave int32."""
+        return np.asarray(np.maximum(self.bound, self.partial) > INT32_MAX)
 
     @property
     def margin_bits(self) -> float:
         """How many bits the worst row keeps free below 2**31."""
-        return float(31 - np.log2(max(int(self.bound.max()), 1)))
+        worst = max(int(self.bound.max()), int(self.partial.max()), 1)
+        return float(31 - np.log2(worst))
 
 
 def magnitude(layer: QuantizedLayer) -> int:
@@ -72,13 +83,18 @@ def row_bounds(
     layer: QuantizedLayer, input_magnitude: int, argument_limit: int = INT32_MAX
 ) -> LayerBounds:
     """Return the bounds of a layer whose inputs are at most `input_magnitude`."""
+    partial = np.zeros_like(layer.bias)
     if isinstance(layer, QuantizedLstm):
         from_x = np.abs(layer.wx).sum(1) * (input_magnitude << layer.x_shift)
-        sums = from_x + np.abs(layer.wh).sum(1) * hidden_magnitude(layer.h)
+        from_h = np.abs(layer.wh).sum(1) * hidden_magnitude(layer.h) + np.abs(layer.bias)
+        mid = layer.mid_shift
+        partial = np.where(mid > 0, from_h, 0)
+        # A right shift rounds towards minus infinity: one more for the negative side.
+        bound = from_x + (from_h >> np.clip(mid, 0, 62)) + (mid > 0)
     else:
-        sums = np.abs(layer.w).sum(1) * input_magnitude
-    bound = sums + np.abs(layer.bias)
-    return LayerBounds(layer.name, bound, clamp_needed(bound, layer.shift, argument_limit))
+        bound = np.abs(layer.w).sum(1) * input_magnitude + np.abs(layer.bias)
+    clamped = clamp_needed(bound, layer.shift, argument_limit)
+    return LayerBounds(layer.name, bound, partial, clamped)
 
 
 def clamp_needed(bound: IntArray, shift: IntArray, limit: int) -> NDArray[np.bool_]:
@@ -117,9 +133,10 @@ def check(q: QuantizedNetwork) -> None:
         problems += _layer_problems(layer, q.tables)
     if not problems:
         for bounds in bound_table(q):
-            for row in np.flatnonzero(bounds.bound > INT32_MAX)[:3]:
+            for row in np.flatnonzero(bounds.overflows)[:3]:
+                reach = max(bounds.bound[row], bounds.partial[row])
                 problems.append(
-                    f"{bounds.layer} row {row}: accumulator can reach {bounds.bound[row]}; "
+                    f"{bounds.layer} row {row}: accumulator can reach {reach}; "
                     "expected less than 2**31"
                 )
     if problems:
@@ -179,6 +196,9 @@ def _layer_problems(layer: QuantizedLayer, tables: Tables) -> list[str]:
         within("h0", layer.h0, -hidden_magnitude(layer.h), layer.h.hi)
         within("c0", layer.c0, -INT32_MAX - 1, INT32_MAX)
         within("x_shift", np.array([layer.x_shift]), 0, 4)
+        within("mid_shift", layer.mid_shift, 0, MAX_MID_SHIFT)
+        if layer.mid_shift.any() and layer.x_shift:
+            problems.append(f"{layer.name}: x_shift and mid_shift; expected one of them to be 0")
         if layer.h not in (QFormat(16, 15), QFormat(8, 7)):
             problems.append(f"{layer.name}.h is {layer.h}; expected Q0.15 or Q0.7")
         argument = np.full(4 * layer.units, tables.sigmoid_frac)

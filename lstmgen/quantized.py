@@ -63,10 +63,12 @@ class QuantizedLstm:
 
     x, h: formats of the input and of the hidden state.
     wx: (4k, n); wh: (4k, k): weights, row r of both with one common product format.
-    bias: (4k,) at frac[r] fraction bits, the rounding of rule N4 folded in.
+    bias: (4k,) at frac[r] + mid_shift[r] fraction bits, the rounding of rule N4 folded in.
     frac: (4k,) fraction bits F_r of the accumulator of row r.
     argument_frac: (4k,) fraction bits v_g of the row's pre-activation V (from the tables).
     x_shift: left shift lx of the input that aligns it with h (rule N2).
+    mid_shift: (4k,) right shift d_r of the sum over h before x is added (rule N3b); 0 where
+        both parts share one format.
     h0: (k,) initial hidden state; c0: (k,) initial cell words C = 2c (rule N6).
     """
 
@@ -79,6 +81,7 @@ class QuantizedLstm:
     frac: IntArray
     argument_frac: IntArray
     x_shift: int
+    mid_shift: IntArray
     h0: IntArray
     c0: IntArray
 
@@ -225,6 +228,7 @@ def integers_of(layer: QuantizedLayer) -> dict[str, IntArray]:
             "frac": layer.frac,
             "argument_frac": layer.argument_frac,
             "x_shift": np.array(layer.x_shift, np.int64),
+            "mid_shift": layer.mid_shift,
             "h0": layer.h0,
             "c0": layer.c0,
         }

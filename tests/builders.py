@@ -1,11 +1,12 @@
 """Small seeded networks; every bug becomes the smallest one here before it is fixed."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from lstmgen.network import Activation, Dense, Lstm, Network
-from lstmgen.quantized import Precision, QuantizedNetwork
+from lstmgen.quantized import Precision, QuantizedLayer, QuantizedLstm, QuantizedNetwork
 from lstmgen.quantizer import quantize
 
 PRECISIONS: tuple[Precision, ...] = ("q15", "w8a16", "q7")
@@ -138,6 +139,18 @@ def one_class() -> Network:
     return Network.of(lstm(1, 1), dense(1, 1, "softmax"), name="single")
 
 
+def large_inputs() -> Network:
+    """Inputs of up to 1000, though seldom: sums over h can be far finer (rule N3b)."""
+    r = np.random.default_rng(13)
+    W, U = r.normal(0, 0.02, (20, 4)), r.normal(0, 0.6, (20, 5))
+    return Network.of(
+        Lstm("lstm0", W, U, r.normal(0, 0.3, 20)),
+        dense(5, 2),
+        name="large",
+        input_range=(-1000.0, 1000.0),
+    )
+
+
 NETWORKS: dict[str, Callable[[], Network]] = {
     made.__name__: made
     for made in (
@@ -153,6 +166,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
         runaway_cell,
         zeros,
         one_class,
+        large_inputs,
     )
 }
 
@@ -160,6 +174,34 @@ NETWORKS: dict[str, Callable[[], Network]] = {
 def quantized(name: str, precision: Precision) -> QuantizedNetwork:
     network = NETWORKS[name]()
     return quantize(network, precision, calibration(network))
+
+
+def of_shape(
+    inputs: int,
+    units: int,
+    precision: Precision,
+    scale: float = 0.23,
+) -> QuantizedNetwork:
+    """One LSTM layer alone, without mid shifts."""
+    network = Network.of(lstm(inputs, units, scale=scale))
+    return quantize(network, precision, calibration(network), mid_shift=False)
+
+
+def with_mid_shifts(q: QuantizedNetwork, by_row: bool) -> QuantizedNetwork:
+    """The network with shifts of 0 to 6 behind the sums over h (rule N3b): not its float
+    original any more, but integers that must come out alike everywhere."""
+    r = np.random.default_rng(7)
+
+    def shifted(layer: QuantizedLayer) -> QuantizedLayer:
+        if not isinstance(layer, QuantizedLstm):
+            return layer
+        mid = r.integers(0, 7, (4, layer.units if by_row else 1))
+        rows = np.broadcast_to(mid, (4, layer.units)).ravel()
+        return replace(layer, mid_shift=rows, x_shift=0)
+
+    layers = tuple(shifted(layer) for layer in q.layers)
+    assert any(layer.mid_shift.any() for layer in replace(q, layers=layers).lstms)
+    return replace(q, layers=layers)
 
 
 def calibration(network: Network, sequences: int = 8, steps: int = 12) -> np.ndarray:

@@ -89,19 +89,17 @@ class Library:
 
     def state(self) -> list[tuple[IntArray, IntArray]]:
         """Return (h, C) of each LSTM, read from memory by the documented layout."""
-        at, cells, halves = 0, [], []
+        at, cells, hidden = 0, [], []
         for layer in self.q.lstms:
             cells.append(self.memory[at : at + 4 * layer.units].view(np.int32))
             at += 4 * layer.units
         for layer in self.q.lstms:
-            size = 2 * layer.units * layer.h.storage_bits // 8
-            values = self.memory[at : at + size].view(_INTEGERS[layer.h.storage_bits])
-            halves.append(values.reshape(2, layer.units))
+            size = layer.units * layer.h.storage_bits // 8
+            hidden.append(self.memory[at : at + size].view(_INTEGERS[layer.h.storage_bits]))
             at += size
-        phase = int(self.memory[at])
         return [
-            (half[phase].astype(np.int64), cell.astype(np.int64))
-            for half, cell in zip(halves, cells, strict=True)
+            (h.astype(np.int64), cell.astype(np.int64))
+            for h, cell in zip(hidden, cells, strict=True)
         ]
 
     def _inputs(self, x: IntArray) -> np.ndarray:

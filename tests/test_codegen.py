@@ -131,13 +131,13 @@ def test_the_header_states_sizes_and_formats() -> None:
         f"#define KWS_INPUT_FRAC {q.x.frac}",
         "#define KWS_INPUT_MIN (-4096)",
         "#define KWS_INPUT_MAX 4095",
-        "#define KWS_STATE_BYTES 108u",
+        "#define KWS_STATE_BYTES 80u",
         "#define KWS_NUMERICS_VERSION 1",
         f'    "{q.digest()}"',
         "typedef int16_t kws_input;",
     ):
         assert line in header.splitlines()
-    assert footprint(q, name="kws").state == 108 == 8 * (8 + 5) + 4
+    assert footprint(q, name="kws").state == 80 == 6 * (8 + 5) + 2
 
 
 def test_a_negative_fraction_is_put_in_brackets() -> None:

@@ -9,7 +9,7 @@ from lstmgen.errors import ModelError, RangeError
 from lstmgen.network import Dense, Lstm, Network
 from lstmgen.quantizer import quantize
 
-from builders import NETWORKS, PRECISIONS, calibration, quantized, raw_inputs
+from builders import NETWORKS, PRECISIONS, calibration, quantized, raw_inputs, with_mid_shifts
 
 
 def assert_equal(one: Emulator, two: Emulator) -> None:
@@ -26,6 +26,19 @@ def test_fast_equals_literal(name, precision):
     fast, literal = Emulator(q), Emulator(q, literal=True)
     for emulator in (fast, literal):
         emulator.reset(len(x))
+    traces = fast.trace(x), literal.trace(x)
+    for layer in q.layers:
+        np.testing.assert_array_equal(traces[0][layer.name], traces[1][layer.name])
+    assert_equal(fast, literal)
+
+
+@pytest.mark.parametrize("by_row", [False, True])
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", ["odd_sizes", "sequence", "extreme_weights", "large_inputs"])
+def test_fast_equals_literal_with_mid_shifts(name, precision, by_row):
+    q = with_mid_shifts(quantized(name, precision), by_row)
+    x = raw_inputs(q)
+    fast, literal = Emulator(q, batch=len(x)), Emulator(q, literal=True, batch=len(x))
     traces = fast.trace(x), literal.trace(x)
     for layer in q.layers:
         np.testing.assert_array_equal(traces[0][layer.name], traces[1][layer.name])
@@ -57,7 +70,9 @@ def test_fast_equals_literal_on_random_networks(seed):
     r = np.random.default_rng(seed)
     network = _random_network(r)
     x = calibration(network, 4, 6) if r.random() < 0.7 else None
-    q = quantize(network, r.choice(PRECISIONS), x, table_bits=int(r.integers(6, 12)))
+    mid_shift = [None, False, True][r.integers(3)]
+    bits = int(r.integers(6, 12))
+    q = quantize(network, r.choice(PRECISIONS), x, table_bits=bits, mid_shift=mid_shift)
     raw = raw_inputs(q, 6)
     fast, literal = Emulator(q), Emulator(q, literal=True)
     for emulator in (fast, literal):

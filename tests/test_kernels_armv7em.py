@@ -15,7 +15,7 @@ from lstmgen.quantized import QuantizedNetwork
 from lstmgen.quantizer import quantize
 from lstmgen.verification import default_inputs, verify
 
-from builders import NETWORKS, PRECISIONS, calibration, lstm, quantized, raw_inputs
+from builders import NETWORKS, PRECISIONS, of_shape, quantized, raw_inputs
 from compiled import sources
 from tools import need_program, usable
 
@@ -29,11 +29,6 @@ def chosen(q: QuantizedNetwork, effort: str = "speed") -> list[Choice]:
         for layer, bounds in zip(q.layers, bound_table(q), strict=True)
         if layer in q.lstms
     ]
-
-
-def of_shape(inputs: int, units: int, precision: str, scale: float = 0.23) -> QuantizedNetwork:
-    network = Network.of(lstm(inputs, units, scale=scale))
-    return quantize(network, precision, calibration(network))
 
 
 @pytest.mark.parametrize(

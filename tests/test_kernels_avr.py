@@ -15,7 +15,7 @@ from lstmgen.quantized import QuantizedNetwork
 from lstmgen.quantizer import quantize
 from lstmgen.verification import default_inputs, verify
 
-from builders import NETWORKS, PRECISIONS, calibration, lstm, quantized, raw_inputs
+from builders import NETWORKS, PRECISIONS, calibration, of_shape, quantized, raw_inputs
 from compiled import sources
 from tools import need_program, usable
 
@@ -32,11 +32,6 @@ def kernel_of(q: QuantizedNetwork, effort: str = "speed") -> AvrKernel:
     kernel = chosen(q, effort).kernel
     assert isinstance(kernel, AvrKernel)
     return kernel
-
-
-def of_shape(inputs: int, units: int, precision: str, scale: float = 0.23) -> QuantizedNetwork:
-    network = Network.of(lstm(inputs, units, scale=scale))
-    return quantize(network, precision, calibration(network))
 
 
 def with_layer(q: QuantizedNetwork, **changes: object) -> QuantizedNetwork:

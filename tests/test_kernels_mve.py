@@ -15,7 +15,7 @@ from lstmgen.quantized import QuantizedNetwork
 from lstmgen.quantizer import quantize
 from lstmgen.verification import default_inputs, verify
 
-from builders import NETWORKS, PRECISIONS, calibration, lstm, quantized, raw_inputs
+from builders import NETWORKS, PRECISIONS, calibration, lstm, of_shape, quantized, raw_inputs
 from compiled import sources
 from tools import need_program, usable
 
@@ -28,11 +28,6 @@ def kernel_of(q: QuantizedNetwork, effort: str = "speed") -> HeliumKernel:
     choice = choose("mve", q.lstms[0], bounds[q.lstms[0]], q.tables, effort, True)
     assert isinstance(choice.kernel, HeliumKernel)
     return choice.kernel
-
-
-def of_shape(inputs: int, units: int, precision: str, scale: float = 0.23) -> QuantizedNetwork:
-    network = Network.of(lstm(inputs, units, scale=scale))
-    return quantize(network, precision, calibration(network))
 
 
 @pytest.mark.parametrize(

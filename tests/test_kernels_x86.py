@@ -17,7 +17,7 @@ from lstmgen.quantized import QuantizedNetwork
 from lstmgen.quantizer import quantize
 from lstmgen.verification import default_inputs, verify
 
-from builders import NETWORKS, PRECISIONS, calibration, lstm, quantized, raw_inputs
+from builders import NETWORKS, PRECISIONS, calibration, lstm, of_shape, quantized, raw_inputs
 from compiled import C_WARNINGS, LANGUAGES, compile_c, sources, write
 from tools import usable
 
@@ -41,11 +41,6 @@ SHAPES = [(1, 1), (1, 16), (2, 3), (5, 7), (8, 6), (17, 24), (64, 30), (33, 81)]
 def chosen(q: QuantizedNetwork, effort: str = "speed") -> Choice:
     bounds = dict(zip(q.layers, bound_table(q), strict=True))
     return choose("x86-64", q.lstms[0], bounds[q.lstms[0]], q.tables, effort, True)
-
-
-def of_shape(inputs: int, units: int, precision: str, scale: float = 0.23) -> QuantizedNetwork:
-    network = Network.of(lstm(inputs, units, scale=scale))
-    return quantize(network, precision, calibration(network))
 
 
 def check(q: QuantizedNetwork, x: np.ndarray, flags: tuple[str, ...], effort: str = "speed"):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from lstmgen.qformat import QFormat
 from lstmgen.quantized import QuantizedDense, QuantizedLstm
 from lstmgen.quantizer import quantize
 
-from builders import NETWORKS, PRECISIONS, calibration, dense, lstm, quantized
+from builders import NETWORKS, PRECISIONS, calibration, dense, lstm, quantized, with_mid_shifts
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -25,7 +27,6 @@ def test_formats_follow_the_contract(name, precision):
         if isinstance(layer, QuantizedLstm):
             assert np.abs(layer.wx).max() <= widths[0]
             assert np.abs(layer.wh).max() <= widths[1]
-            # One product format: both parts of a row at F_r.
             assert layer.h == (QFormat(8, 7) if precision == "q7" else QFormat(16, 15))
             assert (layer.x_shift == 0) or precision == "q7"
     check(q)
@@ -39,14 +40,54 @@ def test_bounds_hold_for_the_worst_input(name, precision):
     reach = -q.x.lo
     for layer, bounds in zip(q.layers, bound_table(q), strict=True):
         for row in range(len(layer.bias)):
+            sums, partial = abs(int(layer.bias[row])), 0
             if isinstance(layer, QuantizedLstm):
                 h = layer.h.hi if layer.h.bits == 16 else -layer.h.lo
-                parts = [(layer.wx[row], reach << layer.x_shift), (layer.wh[row], h)]
+                sums += sum(abs(int(v)) * h for v in layer.wh[row])
+                mid = int(layer.mid_shift[row])
+                if mid:
+                    partial, sums = sums, max(sums >> mid, -(-sums >> mid)) + (sums % 2**mid == 0)
+                sums += sum(abs(int(v)) * (reach << layer.x_shift) for v in layer.wx[row])
             else:
-                parts = [(layer.w[row], reach)]
-            sums = sum(abs(int(v)) * peak for weights, peak in parts for v in weights)
-            assert bounds.bound[row] == sums + abs(int(layer.bias[row])) <= INT32_MAX
+                sums += sum(abs(int(v)) * reach for v in layer.w[row])
+            assert bounds.bound[row] == sums <= INT32_MAX
+            assert bounds.partial[row] == partial <= INT32_MAX
         reach = magnitude(layer)
+
+
+def test_a_mid_shift_where_it_is_worth_it():
+    """Large inputs starve the recurrent weights of bits unless their sum has its own format."""
+    q = quantized("large_inputs", "q15")
+    (layer,) = q.lstms
+    assert layer.mid_shift.min() >= 3
+    assert layer.x_shift == 0
+    network = NETWORKS["large_inputs"]()
+    # Multiples of the input format's step, so that only weights are rounded.
+    x = q.x.to_real(np.random.default_rng(1).integers(-2000, 2000, (20, 30, 4)))
+    without = quantize(network, "q15", calibration(network), mid_shift=False)
+    assert not without.lstms[0].mid_shift.any()
+    error = {}
+    for key, each in (("with", q), ("without", without)):
+        h = Emulator(each, batch=20).trace(each.x.to_raw(x))["lstm0"] * 2.0**-15
+        error[key] = np.mean((h - reference.run(network, x).layers["lstm0"]) ** 2)
+    assert error["with"] < error["without"] / 3
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_bounds_of_a_mid_shift(precision):
+    q = with_mid_shifts(quantized("sequence", precision), by_row=True)
+    check(q)
+    (layer,) = q.lstms
+    bounds = bound_table(q)[0]
+    assert (bounds.partial > 0).tolist() == (layer.mid_shift > 0).tolist()
+    with pytest.raises(RangeError, match=r"x_shift and mid_shift; expected one of them to be 0"):
+        check(replace(q, layers=(replace(layer, x_shift=1), *q.layers[1:])))
+    large = replace(layer, mid_shift=layer.mid_shift * 0 + 16)
+    with pytest.raises(RangeError, match=r"mid_shift spans \d+\.\.16; expected 0\.\.15"):
+        check(replace(q, layers=(large, *q.layers[1:])))
+    heavy = replace(layer, mid_shift=layer.mid_shift * 0 + 1, bias=layer.bias * 0 + 2**31 - 1)
+    with pytest.raises(RangeError, match=r"row 0: accumulator can reach \d+; exp"):
+        check(replace(q, layers=(heavy, *q.layers[1:])))
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -27,9 +27,8 @@ HEADER = """
 typedef struct {
     int32_t a_c[3];
     int32_t b_c[2];
-    int16_t a_h[2][3];
-    int16_t b_h[2][2];
-    uint8_t phase;
+    int16_t a_h[3];
+    int16_t b_h[2];
 } toy_state;
 typedef int16_t toy_input;
 typedef int16_t toy_output;
@@ -76,23 +75,20 @@ void toy_reset(toy_state *state)
     uint8_t i;
     for (i = 0u; i < 3u; i++) {
         state->a_c[i] = 40;
-        state->a_h[0][i] = 2;
+        state->a_h[i] = 2;
     }
     for (i = 0u; i < 2u; i++) {
         state->b_c[i] = -40;
-        state->b_h[0][i] = 0;
+        state->b_h[i] = 0;
     }
-    state->phase = 0u;
 }
 
 void toy_step(toy_state *state, const toy_input x[TOY_INPUTS], toy_output y[TOY_OUTPUTS])
 {
-    const uint8_t next = (uint8_t)((state->phase & 1u) ^ 1u);
-    toy_layer(&toy_wa[0][0], x, 2u, 3u, state->a_c, state->a_h[next]);
-    toy_layer(&toy_wb[0][0], state->a_h[next], 3u, 2u, state->b_c, state->b_h[next]);
-    y[0] = state->b_h[next][0];
-    y[1] = state->b_h[next][1];
-    state->phase = next;
+    toy_layer(&toy_wa[0][0], x, 2u, 3u, state->a_c, state->a_h);
+    toy_layer(&toy_wb[0][0], state->a_h, 3u, 2u, state->b_c, state->b_h);
+    y[0] = state->b_h[0];
+    y[1] = state->b_h[1];
 }
 
 void toy_run(toy_state *state, const toy_input *x, uint32_t steps, toy_output *y)
@@ -129,14 +125,13 @@ typedef toy_output tested_output;
 #define tested_selftest toy_selftest
 static inline void tested_dump(const tested_state *state, int32_t *out)
 {
-    const uint8_t half = state->phase & 1u;
     uint8_t i;
     for (i = 0u; i < 3u; i++) {
-        out[i] = state->a_h[half][i];
+        out[i] = state->a_h[i];
         out[3u + i] = state->a_c[i];
     }
     for (i = 0u; i < 2u; i++) {
-        out[6u + i] = state->b_h[half][i];
+        out[6u + i] = state->b_h[i];
         out[8u + i] = state->b_c[i];
     }
 }

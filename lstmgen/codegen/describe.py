@@ -50,11 +50,14 @@ class LayerNames:
         unit, column = f"[{self.macro}_UNITS]", f"[{self.macro}_INPUTS]"
         rows = [slice(g * k, (g + 1) * k) for g in range(4)]
         ways = rescales([layer.shift[r] for r in rows], [bounds.clamped[r] for r in rows])
+        never = np.zeros(k, np.bool_)
+        mids = rescales([layer.mid_shift[r] for r in rows], [never] * 4)
         gates = tuple(
             Gate(
                 name,
                 g,
                 f"{self.prefix}_{'tanh' if name == 'g' else 'sigmoid'}",
+                mids[g],
                 ways[g],
                 QFormat(32, int(layer.argument_frac[g * k])),
                 int(bounds.bound[rows[g]].max()),
@@ -83,10 +86,11 @@ class LayerNames:
                 packed.wh,
                 f"{unit}{unit}[4]",
                 "weights of h(t - 1); of each unit and column those of the gates i, f, g, o",
-                layer.frac - layer.h.frac,
+                layer.frac + layer.mid_shift - layer.h.frac,
             ),
-            bias=self._bias(packed.bias, f"{unit}[4]", layer.frac),
-            shift=self._shift(packed.shift, f"{unit}[4]", ways),
+            bias=self._bias(packed.bias, f"{unit}[4]", layer.frac + layer.mid_shift),
+            shift=self._shift("shift", packed.shift, f"{unit}[4]", ways),
+            mid=self._shift("mid", packed.mid_shift, f"{unit}[4]", mids),
             h0=self._initial("h0", layer.h0, unit, Value(layer.h)),
             c0=self._initial("c0", layer.c0, unit, Value(QFormat(32, tables.tanh_frac + 1))),
             x_factor=1 << layer.x_shift,
@@ -117,7 +121,7 @@ class LayerNames:
             y=Value(layer.y),
             w=self._weights("w", layer.w, f"{row}{column}", "weights", layer.frac - layer.x.frac),
             bias=self._bias(layer.bias, row, layer.frac),
-            shift=self._shift(layer.shift, row, ways),
+            shift=self._shift("shift", layer.shift, row, ways),
             rescale=ways[0],
             argument=_formats(32, layer.argument_frac),
             low=low,
@@ -149,13 +153,16 @@ class LayerNames:
         what = f"{self.c_name}: biases, the rounding of rule N4 added"
         return Array(f"{self.symbol}_bias", 32, dims, values, what, _formats(32, frac))
 
-    def _shift(self, values: IntArray, dims: str, ways: tuple[Rescale, ...]) -> Array | None:
+    def _shift(
+        self, suffix: str, values: IntArray, dims: str, ways: tuple[Rescale, ...]
+    ) -> Array | None:
         table = shift_table(values, ways)
         if table is None:
             return None
-        what = f"{self.c_name}: shifts of the accumulators (rule N4)"
-        symbol = f"{self.symbol}_shift"
-        return Array(symbol, 8, dims, table.values, what, table.meaning, unsigned=not table.signed)
+        what = {"shift": "the accumulators (rule N4)", "mid": "the sums over h (rule N3b)"}
+        symbol = f"{self.symbol}_{suffix}"
+        text = f"{self.c_name}: shifts of {what[suffix]}"
+        return Array(symbol, 8, dims, table.values, text, table.meaning, unsigned=not table.signed)
 
     def _initial(self, suffix: str, values: IntArray, dims: str, value: Value) -> Array | None:
         if not values.any():

@@ -12,11 +12,15 @@ from .values import Array, Value
 
 @dataclass(frozen=True)
 class Gate:
-    """One gate of an LSTM: its place in the packed arrays, rescaling, table and bound."""
+    """One gate of an LSTM: its place in the packed arrays, table and bound.
+
+    mid: what rule N3b does to the sum over h; rescale: rule N4.
+    """
 
     name: str
     column: int
     table: str
+    mid: Rescale
     rescale: Rescale
     argument: QFormat
     bound: int
@@ -42,6 +46,7 @@ class LstmView:
     wh: Array
     bias: Array
     shift: Array | None
+    mid: Array | None
     h0: Array | None
     c0: Array | None
     x_factor: int
@@ -61,13 +66,18 @@ class LstmView:
 
     @property
     def h_field(self) -> str:
-        """The member of the state that holds both halves of the hidden state."""
+        """The member of the state that holds the hidden state."""
         return f"{self.c_name}_h"
+
+    @property
+    def mid_shifted(self) -> bool:
+        """Whether rule N3b acts on some gate."""
+        return any(gate.mid.acts for gate in self.gates)
 
     @property
     def arrays(self) -> tuple[Array, ...]:
         """The constants, in the order the code reads them."""
-        own = (self.stream,) if self.kernel else (self.bias, self.wx, self.wh, self.shift)
+        own = (self.stream,) if self.kernel else (self.bias, self.wx, self.wh, self.shift, self.mid)
         return tuple(array for array in (*own, self.h0, self.c0) if array is not None)
 
     @property
@@ -83,7 +93,8 @@ class LstmView:
         if self.kernel:
             return self.kernel.helpers
         own = ("asr", "clamp", "interpolate", "activate", "cell")
-        return frozenset([*own, *(name for gate in self.gates for name in gate.rescale.helpers)])
+        ways = [way for gate in self.gates for way in (gate.mid, gate.rescale)]
+        return frozenset([*own, *(name for way in ways for name in way.helpers)])
 
     @property
     def summary(self) -> str:

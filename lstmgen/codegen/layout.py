@@ -20,18 +20,20 @@ StorageBits = Literal[8, 16, 32]
 class PackedLstm:
     """The arrays of an LSTM of k units over n inputs, gates i, f, g, o in the last axis.
 
-    wx: (k, n, 4); wh: (k, k, 4); bias: (k, 4); shift: (k, 4).
+    wx: (k, n, 4); wh: (k, k, 4); bias, shift, mid_shift: (k, 4).
     """
 
     wx: IntArray
     wh: IntArray
     bias: IntArray
     shift: IntArray
+    mid_shift: IntArray
 
 
 def pack_lstm(layer: QuantizedLstm) -> PackedLstm:
     """Return the layer's arrays unit by unit, the four gates interleaved."""
-    return PackedLstm(*(interleave(a) for a in (layer.wx, layer.wh, layer.bias, layer.shift)))
+    rows = (layer.wx, layer.wh, layer.bias, layer.shift, layer.mid_shift)
+    return PackedLstm(*(interleave(array) for array in rows))
 
 
 def interleave(rows: IntArray) -> IntArray:

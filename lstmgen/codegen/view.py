@@ -94,7 +94,7 @@ class ModelView:
 
     @property
     def state_padding(self) -> int:
-        """Bytes behind `phase` that fill the struct to a multiple of 4 on every machine."""
+        """Bytes that fill the struct to a multiple of 4 on every machine."""
         return -self._state_used % 4
 
     @property
@@ -105,8 +105,8 @@ class ModelView:
     @property
     def _state_used(self) -> int:
         cell = sum(4 * layer.units for layer in self.state_layers)
-        halves = sum(layer.units * layer.h.format.storage_bits // 4 for layer in self.state_layers)
-        return cell + halves + 1
+        hidden = sum(layer.units * layer.h.format.storage_bits // 8 for layer in self.state_layers)
+        return cell + hidden
 
     @property
     def argmax(self) -> bool:
@@ -169,7 +169,7 @@ def model_view(
     for layer, c_name, bounds in zip(q.layers, c_names, bound_table(q), strict=True):
         if isinstance(layer, QuantizedLstm):
             choice = choose(isa, layer, bounds, q.tables, effort, h_at % 4 == 0)
-            h_at += 2 * layer.units * layer.h.storage_bits // 8
+            h_at += layer.units * layer.h.storage_bits // 8
             layers.append(LayerNames(prefix, c_name).lstm(layer, bounds, q.tables, choice))
         else:
             layers.append(LayerNames(prefix, c_name).dense(layer, bounds, q.tables))
@@ -194,8 +194,8 @@ def model_view(
         product_shift=q.tables.product_shift,
         layers=tuple(layers),
         advance=_part(layers[:behind], "x", None),
-        head=_part(layers[behind:], f"state->{last.h_field}[now]", "y"),
-        copied_h=None if layers[behind:] else f"state->{last.h_field}[now]",
+        head=_part(layers[behind:], f"state->{last.h_field}", "y"),
+        copied_h=None if layers[behind:] else f"state->{last.h_field}",
         macs=q.macs_per_step,
         notes=tuple(comment_text(note) for note in q.notes),
     )
@@ -207,8 +207,8 @@ def _part(layers: list[LayerView], source: str, output: str | None) -> Part:
     for layer in layers:
         if isinstance(layer, LstmView):
             h, c = f"state->{layer.h_field}", f"state->{layer.c_field}"
-            calls.append(call(layer.function, [source, f"{h}[now]", f"{h}[next]", c]))
-            source = f"{h}[next]"
+            calls.append(call(layer.function, [source, h, c]))
+            source = h
         else:
             target = output if output and layer is layers[-1] else f"{layer.c_name}_y"
             if target != output:

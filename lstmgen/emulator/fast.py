@@ -36,15 +36,22 @@ class _Argument:
         bounds: LayerBounds,
         rows: IntArray,
         limit: int = ops.INT32_MAX,
+        mid_shift: IntArray | None = None,
     ) -> None:
-        exact_in_single = int(bounds.bound.max()) < 1 << 24
+        """mid_shift: of rule N3b, which the bias and the last of the weights go through."""
+        mid = np.zeros_like(shift) if mid_shift is None else mid_shift
+        # Where a shift to the right is followed by one to the left, its floor comes between.
+        left = np.where(mid > 0, np.maximum(-shift, 0), 0)
+        exact_in_single = not mid.any() and int(bounds.bound.max()) < 1 << 24
         self.dtype = np.dtype(np.float32 if exact_in_single else np.float64)
-        scale = 2.0 ** -shift[rows, None].astype(np.float64)
-        self.weights = tuple(
-            np.ascontiguousarray(w[rows] * scale, dtype=self.dtype) for w in weights
-        )
-        self.bias = (bias[rows, None] * scale).astype(self.dtype)
-        self.floors = bool((shift > 0).any())
+        scale = 2.0 ** -(shift + left)[rows, None].astype(np.float64)
+        scale_mid = scale * 2.0 ** -mid[rows, None].astype(np.float64)
+        *others, last = weights
+        scaled = [*(w[rows] * scale for w in others), last[rows] * scale_mid]
+        self.weights = tuple(np.ascontiguousarray(w, dtype=self.dtype) for w in scaled)
+        self.bias = (bias[rows, None] * scale_mid).astype(self.dtype)
+        self.floors = bool((shift > 0).any() or mid.any())
+        self.left = 2.0 ** left[rows, None].astype(np.float64) if left.any() else None
         self.limits: Floats | None = None
         if bounds.clamped.any():
             left = np.maximum(-shift[rows], 0)
@@ -54,6 +61,8 @@ class _Argument:
         """Write V for the exact scaled sums z, which are overwritten, to `out`."""
         if self.floors:
             np.floor(z, out=z)
+        if self.left is not None:
+            z *= self.left
         if self.limits is not None:
             z = np.clip(z, -self.limits, self.limits)
         np.copyto(out, z, casting="unsafe")
@@ -95,7 +104,9 @@ class FastLstm:
         k = layer.units
         rows = np.concatenate([np.arange(gate * k, gate * k + k) for gate in _GATE_ORDER])
         weights = (layer.wx << layer.x_shift, layer.wh)
-        self.argument = _Argument(weights, layer.bias, layer.shift, bounds, rows)
+        self.argument = _Argument(
+            weights, layer.bias, layer.shift, bounds, rows, mid_shift=layer.mid_shift
+        )
 
     def run(self, x: Floats, state: LstmState) -> tuple[Floats, LstmState]:
         """Return the hidden states (T, k, batch) for x (T, n, batch), and the last state."""

@@ -13,10 +13,10 @@ def lstm_step(
 ) -> LstmState:
     """Return the state after one time step; x: (batch, n), state's arrays: (batch, k)."""
     k = layer.units
-    aligned = x << layer.x_shift
-    weights = np.concatenate([layer.wx, layer.wh], 1)
-    products = ops.accumulate(weights, np.concatenate([aligned, state.h], 1))
-    acc = ops.require_int32(products + layer.bias, "N3: the accumulator with its bias")
+    from_h = ops.accumulate(layer.wh, state.h) + layer.bias
+    ops.require_int32(from_h, "N3b: the sum over h with its bias")
+    from_x = ops.accumulate(layer.wx, x << layer.x_shift)
+    acc = ops.require_int32(ops.asr(from_h, layer.mid_shift) + from_x, "N3: the accumulator")
     v = ops.rescale(acc, layer.shift)
     i = ops.activate(tables.sigmoid, v[:, :k])
     f = ops.activate(tables.sigmoid, v[:, k : 2 * k])

@@ -15,7 +15,7 @@ from ..quantized import (
 )
 from .calibrate import MAX_PEAK, MIN_PEAK, Ranges, measure
 from .dense import DensePlace, quantize_dense
-from .lstm import quantize_lstm
+from .lstm import LstmPlace, quantize_lstm
 from .modes import MODES, Mode
 from .tables import load_tables
 
@@ -27,12 +27,15 @@ def quantize(
     precision: Precision = "w8a16",
     calibration: FloatArray | None = None,
     table_bits: int | None = None,
+    mid_shift: bool | None = None,
 ) -> QuantizedNetwork:
     """Quantize `network` by docs/numerics.md and prove that nothing overflows.
 
     calibration: (B, T, n) typical inputs, from which the formats of the input and of
         dense results are taken; without it safe assumptions, stated in the notes.
     table_bits: 2**table_bits words per activation table instead of the precision's own.
+    mid_shift: whether sums over the hidden state get a format of their own (rule N3b); None:
+        in the layers where that promises to be worth its instructions.
     Raises ModelError for calibration data that does not fit, and for weights so large that
     no format holds them.
     """
@@ -53,8 +56,8 @@ def quantize(
     for at, layer in enumerate(network.layers):
         quantized: QuantizedLayer
         if isinstance(layer, Lstm):
-            squares = ranges.square(below), ranges.square(layer.name)
-            quantized = quantize_lstm(layer, mode, tables, x, reach, squares)
+            place = LstmPlace(x, reach, ranges.square(below), ranges.square(layer.name))
+            quantized = quantize_lstm(layer, mode, tables, place, mid_shift)
         else:
             above = network.layers[at + 1] if at + 1 < len(network.layers) else None
             y = _dense_format(layer, above, mode, ranges, x.step * reach)

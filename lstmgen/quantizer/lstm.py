@@ -1,10 +1,10 @@
-"""Quantization of an LSTM layer (rules N2 and N3)."""
+"""Quantization of an LSTM layer (rules N2, N3 and N3b)."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..bounds import INT32_MAX, row_bounds
+from ..bounds import MAX_MID_SHIFT, row_bounds
 from ..errors import ModelError
 from ..network import GATES, Lstm
 from ..qformat import FloatArray, IntArray, QFormat, max_frac
@@ -15,99 +15,120 @@ from .rounding import BEYOND_ANY_FORMAT, fold_bias, to_nearest
 MAX_INPUT_SHIFT = 4
 """Largest alignment shift lx of an 8-bit input (rule N2)."""
 
+MID_SHIFT_GAIN = 10**0.2
+"""How many times less noise makes a mid shift worth a handful of instructions per unit: 2 dB."""
+
 LOWEST_SHIFT = -30
 """Shift below which a row's accumulator would have no useful bit."""
 
 
-def quantize_lstm(
-    layer: Lstm,
-    mode: Mode,
-    tables: Tables,
-    x: QFormat,
-    input_magnitude: int,
-    squares: tuple[float, float],
-) -> QuantizedLstm:
-    """Return the integers of a layer whose input has the format x and that magnitude.
+@dataclass(frozen=True, eq=False)
+class LstmPlace:
+    """Where an LSTM layer stands: its input's format and magnitude, and mean squares.
 
-    squares: mean square of the input and of the hidden state, by which the input's
-    alignment is chosen. Raises ModelError for weights or states beyond what int32 holds.
+    square_x, square_h: mean square of the input and of the hidden state, by which formats
+    are weighed against each other.
     """
-    k = layer.units
-    argument_frac = np.full(4 * k, tables.sigmoid_frac)
-    argument_frac[2 * k : 3 * k] = tables.tanh_frac
-    h = QFormat(mode.hidden, mode.hidden - 1)
-    x_shift, frac = _best_alignment(layer, mode, x, h, argument_frac, squares)
-    while True:
-        _refuse_huge(layer, frac - argument_frac)
-        quantized = _round(layer, mode, x, h, x_shift, frac, argument_frac)
-        beyond = row_bounds(quantized, input_magnitude).bound > INT32_MAX
-        if not beyond.any():
-            break
-        frac = frac - beyond
-    return replace(
-        quantized, h0=_initial_hidden(layer, h), c0=_initial_cell(layer, tables)
-    )
+
+    x: QFormat
+    magnitude: int
+    square_x: float
+    square_h: float
 
 
-def _best_alignment(
-    layer: Lstm,
-    mode: Mode,
-    x: QFormat,
-    h: QFormat,
-    argument_frac: IntArray,
-    squares: tuple[float, float],
-) -> tuple[int, IntArray]:
-    """Return lx and the fraction bits F_r that promise the least rounding noise."""
-    best: tuple[float, int, IntArray] | None = None
-    for x_shift in range(MAX_INPUT_SHIFT + 1 if mode.hidden == 8 else 1):
-        frac = _row_fracs(layer, mode, x.frac + x_shift, h.frac, argument_frac)
-        steps_x, steps_h = 4.0 ** -(frac - x.frac - x_shift), 4.0 ** -(frac - h.frac)
-        noise = float(
-            (steps_x * layer.inputs * squares[0] + steps_h * layer.units * squares[1]).sum()
+def quantize_lstm(
+    layer: Lstm, mode: Mode, tables: Tables, place: LstmPlace, mid_shift: bool | None = None
+) -> QuantizedLstm:
+    """Return the integers of a layer: those of the formats that promise the least noise.
+
+    mid_shift: whether the sum over h may have a finer format than x's (rule N3b); None: where
+    that promises to be worth its instructions.
+    Raises ModelError for weights or states beyond what int32 holds.
+    """
+    rows = _Rows(layer, mode, tables, place)
+    best = min((rows.fit(lx) for lx in range(rows.most_x_shift + 1)), key=rows.noise_of)
+    if mid_shift is not False:
+        shifted = rows.fit_shifted()
+        gain = rows.noise_of(best) / rows.noise_of(shifted)
+        if mid_shift or gain > MID_SHIFT_GAIN:
+            best = shifted
+    h0, c0 = _initial_hidden(layer, rows.h), _initial_cell(layer, tables)
+    return replace(best, h0=h0, c0=c0)
+
+
+class _Rows:
+    """The rows of a layer, to be given formats (rules N2, N3 and N3b)."""
+
+    def __init__(self, layer: Lstm, mode: Mode, tables: Tables, place: LstmPlace) -> None:
+        k = layer.units
+        self.layer, self.mode, self.place = layer, mode, place
+        self.h = QFormat(mode.hidden, mode.hidden - 1)
+        self.argument_frac = np.full(4 * k, tables.sigmoid_frac)
+        self.argument_frac[2 * k : 3 * k] = tables.tanh_frac
+        self.most_x_shift = MAX_INPUT_SHIFT if mode.hidden == 8 else 0
+        self.w_frac = _weight_fracs(layer.W, mode.input_weights)
+        self.u_frac = _weight_fracs(layer.U, mode.hidden_weights)
+
+    def fit(self, x_shift: int = 0, mid_shift: IntArray | int = 0) -> QuantizedLstm:
+        """Return the layer with the largest F_r at which all weights and sums fit."""
+        mid = np.broadcast_to(mid_shift, self.w_frac.shape).astype(np.int64)
+        from_x = self.w_frac + self.place.x.frac + x_shift
+        from_h = self.u_frac + self.h.frac - mid
+        largest = self.argument_frac + self.mode.max_right_shift
+        frac = np.minimum(np.minimum(from_x, from_h), largest)
+        while True:
+            _refuse_huge(self.layer, frac - self.argument_frac)
+            quantized = self._round(frac, x_shift, mid)
+            beyond = row_bounds(quantized, self.place.magnitude).overflows
+            if not beyond.any():
+                return quantized
+            frac = frac - beyond
+
+    def fit_shifted(self) -> QuantizedLstm:
+        """Return the layer with the mid shift of each row that promises the least noise."""
+        least = self.row_noise(self.fit())
+        best = np.zeros_like(self.w_frac)
+        for shift in range(1, MAX_MID_SHIFT + 1):
+            noise = self.row_noise(self.fit(mid_shift=shift))
+            better = noise < least
+            if not better.any():
+                break
+            best[better] = shift
+            least = np.minimum(least, noise)
+        return self.fit(mid_shift=best)
+
+    def row_noise(self, quantized: QuantizedLstm) -> FloatArray:
+        """Return (4k,) the mean square of what rounding a row's weights adds, times 12."""
+        fx = quantized.frac - quantized.x.frac - quantized.x_shift
+        fh = quantized.frac + quantized.mid_shift - quantized.h.frac
+        from_x = 4.0**-fx * (self.layer.inputs * self.place.square_x)
+        return np.asarray(from_x + 4.0**-fh * (self.layer.units * self.place.square_h))
+
+    def noise_of(self, quantized: QuantizedLstm) -> float:
+        """Return the noise of all rows together."""
+        return float(self.row_noise(quantized).sum())
+
+    def _round(self, frac: IntArray, x_shift: int, mid: IntArray) -> QuantizedLstm:
+        layer, mode, x, h = self.layer, self.mode, self.place.x, self.h
+        return QuantizedLstm(
+            name=layer.name,
+            x=x,
+            h=h,
+            wx=to_nearest(layer.W, frac - x.frac - x_shift, mode.input_weights),
+            wh=to_nearest(layer.U, frac + mid - h.frac, mode.hidden_weights),
+            bias=fold_bias(layer.b, frac + mid, frac + mid - self.argument_frac),
+            frac=frac,
+            argument_frac=self.argument_frac,
+            x_shift=x_shift,
+            mid_shift=mid,
+            h0=np.zeros(layer.units, np.int64),
+            c0=np.zeros(layer.units, np.int64),
         )
-        if best is None or noise < best[0]:
-            best = noise, x_shift, frac
-    assert best is not None
-    return best[1], best[2]
-
-
-def _row_fracs(
-    layer: Lstm, mode: Mode, x_frac: int, h_frac: int, argument_frac: IntArray
-) -> IntArray:
-    """Return (4k,) the largest F_r at which both parts of each row fit their widths."""
-    from_x = _weight_fracs(layer.W, mode.input_weights) + x_frac
-    from_h = _weight_fracs(layer.U, mode.hidden_weights) + h_frac
-    largest = argument_frac + mode.max_right_shift
-    return np.minimum(np.minimum(from_x, from_h), largest)
 
 
 def _weight_fracs(weights: FloatArray, bits: int) -> IntArray:
     peaks = np.abs(weights).max(1).clip(max=BEYOND_ANY_FORMAT)
     return np.array([max_frac(float(peak), bits) for peak in peaks], np.int64)
-
-
-def _round(
-    layer: Lstm,
-    mode: Mode,
-    x: QFormat,
-    h: QFormat,
-    x_shift: int,
-    frac: IntArray,
-    argument_frac: IntArray,
-) -> QuantizedLstm:
-    return QuantizedLstm(
-        name=layer.name,
-        x=x,
-        h=h,
-        wx=to_nearest(layer.W, frac - x.frac - x_shift, mode.input_weights),
-        wh=to_nearest(layer.U, frac - h.frac, mode.hidden_weights),
-        bias=fold_bias(layer.b, frac, frac - argument_frac),
-        frac=frac,
-        argument_frac=argument_frac,
-        x_shift=x_shift,
-        h0=np.zeros(layer.units, np.int64),
-        c0=np.zeros(layer.units, np.int64),
-    )
 
 
 def _refuse_huge(layer: Lstm, shift: IntArray) -> None:

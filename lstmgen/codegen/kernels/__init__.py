@@ -28,6 +28,8 @@ _FLAVOURS: dict[str, _Chooser] = {
 }
 """By instruction set, what chooses among its kernels."""
 
+_MID_SHIFTED: frozenset[str] = frozenset()
+
 
 def choose(
     isa: str,
@@ -42,6 +44,8 @@ def choose(
     h_aligned: whether the layer's h begins at a multiple of 4 in the state.
     """
     flavour = _FLAVOURS.get(isa)
+    if layer.mid_shift.any() and isa not in _MID_SHIFTED:
+        return Choice(None, "its sums over h have a format of their own")
     if flavour is None:
         return Choice(None, f"{isa} has no kernels of its own")
     return flavour(layer, bounds, tables, effort, h_aligned)

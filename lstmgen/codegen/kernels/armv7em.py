@@ -154,7 +154,7 @@ def choose(
         table_bits=tables.bits,
         product_shift=tables.product_shift,
         hidden_bits=layer.h.bits,
-        h_by_words=h_aligned and (k * layer.h.bits // 8) % 4 == 0,
+        h_by_words=h_aligned,
     )
     return Choice(kernel, reason)
 

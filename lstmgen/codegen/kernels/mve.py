@@ -41,12 +41,14 @@ class HeliumKernel(Kernel):
     """What the template prints.
 
     group: units of a group; whole: whether the last group has as many.
+    copied: bytes for a copy of h on the stack, which units behind the first group read.
     """
 
     parts: tuple[Part, Part]
     group: int
     groups: int
     whole: bool
+    copied: int
     gates: tuple[GateShift, ...]
     table_bits: int
     product_shift: int
@@ -90,6 +92,7 @@ def choose(
         group=group,
         groups=-(-k // group),
         whole=round_up(k, 4) % group == 0,
+        copied=round_up(k * layer.h.bits // 8, 16) if k > group else 0,
         gates=gates,
         table_bits=tables.bits,
         product_shift=tables.product_shift,

@@ -31,6 +31,9 @@ TEMPLATE = "rv32imc.S.j2"
 LANE_LIMIT = 32767
 """Largest |sum| of a lane: with 2**15 added it stays within 0..65535."""
 
+_SAVED_BYTES = 64
+"""The frame's head: registers, and what three units need to be put aside."""
+
 _HALF = 1 << 15
 """What a lane's sum starts from, so that a right shift by 16 gives the other lane's."""
 
@@ -136,6 +139,7 @@ class Rv32Kernel(Kernel):
 
     passes: those of most units, then those of the rest. spans of `single`; order: which
     column of x || h each column of `lanes` is. odd: whether the last pass has a unit less.
+    copied: bytes of h, of which the frame holds a copy, made copy_bytes at a time.
     """
 
     way: Way
@@ -148,6 +152,13 @@ class Rv32Kernel(Kernel):
     product_shift: int
     hidden_bits: int
     odd: bool
+    copied: int
+    copy_bytes: int
+
+    @property
+    def frame(self) -> int:
+        """Bytes of stack: the saved registers, then h(t - 1)."""
+        return _SAVED_BYTES + self.copied + -self.copied % 16
 
 
 def choose(
@@ -166,11 +177,11 @@ def choose(
         and layer.x.storage_bits == layer.h.storage_bits == 8
         and layer.inputs + layer.units <= _LANES[effort]
     ):
-        return Choice(_lanes(layer, tables, steps, effort), "8-bit weights and values")
+        return Choice(_lanes(layer, tables, steps, effort, h_aligned), "8-bit weights and values")
     reason = "weights of more than 8 bits"
     if eight:
         reason = "values of more than 8 bits" if layer.h.bits > 8 else f"least flash: {effort}"
-    return Choice(_single(layer, tables, steps, effort), reason)
+    return Choice(_single(layer, tables, steps, effort, h_aligned), reason)
 
 
 def _gate_steps(
@@ -208,8 +219,19 @@ def _starts(layer: QuantizedLstm, tables: Tables, steps: tuple[GateStep, ...]) -
     return np.asarray(layer.bias.reshape(4, -1) + added * folded, np.int64)
 
 
+def _copy(layer: QuantizedLstm, h_aligned: bool) -> tuple[int, int]:
+    """Return the bytes of h, and how many of them to copy at a time."""
+    each = layer.h.storage_bits // 8
+    copied = each * layer.units
+    return copied, 4 if h_aligned and copied % 4 == 0 else each
+
+
 def _lanes(
-    layer: QuantizedLstm, tables: Tables, steps: tuple[GateStep, ...], effort: Effort
+    layer: QuantizedLstm,
+    tables: Tables,
+    steps: tuple[GateStep, ...],
+    effort: Effort,
+    h_aligned: bool,
 ) -> Rv32Kernel:
     n, k = layer.inputs, layer.units
     joined = np.concatenate([layer.wx, layer.wh], 1)
@@ -254,6 +276,8 @@ def _lanes(
         product_shift=tables.product_shift,
         hidden_bits=layer.h.bits,
         odd=False,
+        copied=_copy(layer, h_aligned)[0],
+        copy_bytes=_copy(layer, h_aligned)[1],
     )
 
 
@@ -291,7 +315,11 @@ def _segments(weights: IntArray, part: range) -> tuple[tuple[int, ...], ...]:
 
 
 def _single(
-    layer: QuantizedLstm, tables: Tables, steps: tuple[GateStep, ...], effort: Effort
+    layer: QuantizedLstm,
+    tables: Tables,
+    steps: tuple[GateStep, ...],
+    effort: Effort,
+    h_aligned: bool,
 ) -> Rv32Kernel:
     group = 1 if effort == "size" else 2
     vectors = (
@@ -334,6 +362,8 @@ def _single(
         product_shift=tables.product_shift,
         hidden_bits=layer.h.bits,
         odd=layer.units % group == 1,
+        copied=_copy(layer, h_aligned)[0],
+        copy_bytes=_copy(layer, h_aligned)[1],
     )
 
 
