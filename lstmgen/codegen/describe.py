@@ -103,8 +103,8 @@ class LayerNames:
             stream=self._stream(choice),
         )
 
-    def dense(self, layer: QuantizedDense, bounds: LayerBounds, tables: Tables) -> DenseView:
-        """Return the view of a dense layer with the given bounds."""
+    def dense(self, layer: QuantizedDense, bounds: LayerBounds, choice: Choice) -> DenseView:
+        """Return the view of a dense layer with the given bounds and kernel."""
         row, column = f"[{self.macro}_OUTPUTS]", f"[{self.macro}_INPUTS]"
         ways = rescales([layer.shift], [bounds.clamped], argument_limit(layer))
         low, high = _output_clamp(layer, bounds.bound)
@@ -132,6 +132,9 @@ class LayerNames:
                 "softmax": f"{self.prefix}_exp2",
             }.get(layer.activation),
             bound=int(bounds.bound.max()),
+            kernel=choice.kernel,
+            why=choice.reason,
+            stream=self._stream(choice),
         )
 
     def _stream(self, choice: Choice) -> Array | None:
@@ -139,7 +142,7 @@ class LayerNames:
             return None
         symbol, bits = f"{self.symbol}_stream", choice.kernel.stream_bits
         words = choice.kernel.stream.ravel()
-        what = f"{self.c_name}: what the kernel ({choice.kernel.name}) reads, unit by unit"
+        what = f"{self.c_name}: what the kernel ({choice.kernel.name}) reads, from front to back"
         return Array(symbol, bits, f"[{words.size}]", words, what, "Start values, weights, shifts")
 
     def _weights(

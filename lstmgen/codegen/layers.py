@@ -104,7 +104,10 @@ class LstmView:
 
 @dataclass(frozen=True)
 class DenseView:
-    """A dense layer. `low` and `high` clamp V to y, None where the bound makes that needless."""
+    """A dense layer. `low` and `high` clamp V to y, None where the bound makes that needless.
+
+    kernel: what computes its accumulators, from `stream`, or None for C; why: of either.
+    """
 
     title: str
     c_name: str
@@ -125,13 +128,33 @@ class DenseView:
     high: int | None
     table: str | None
     bound: int
+    kernel: Kernel | None
+    why: str
+    stream: Array | None
     template: ClassVar[str] = "dense.c.j2"
     recurrent: ClassVar[bool] = False
 
     @property
+    def sums_function(self) -> str:
+        """The function of the kernel."""
+        return self.function.removesuffix("_step") + "_sums"
+
+    @property
+    def sums(self) -> str:
+        """The array that a kernel writes the accumulators to."""
+        raw = self.y.format.storage_bits == 32
+        return "y" if raw else "logit" if self.activation == "softmax" else "sums"
+
+    @property
+    def done_by_kernel(self) -> bool:
+        """Whether the accumulators are the outputs, so that nothing is left to C."""
+        return self.kernel is not None and self.sums == "y" and self.activation == "linear"
+
+    @property
     def arrays(self) -> tuple[Array, ...]:
         """The constants, in the order the code reads them."""
-        found = (self.bias, self.w, self.shift)
+        found = (self.stream,) if self.kernel else (self.bias, self.w)
+        found = (*found, self.shift)
         return tuple(array for array in found if array is not None)
 
     @property

@@ -79,7 +79,7 @@ def generate(
     environment = _environment()
     view = model_view(q, name, target.isa, effort)
     _check_constants(view, target)
-    isa = target.isa if any(layer.kernel for layer in view.state_layers) else PORTABLE
+    isa = target.isa if any(layer.kernel for layer in view.layers) else PORTABLE
     values = {
         "view": view,
         "target": target.name,
@@ -89,8 +89,7 @@ def generate(
         "effort": effort,
     }
     outputs = dict(OUTPUTS)
-    for template in view.kernel_templates:
-        values["kernel_macros"] = f"isa/{template}"
+    if view.assembly_layers:
         outputs |= OPTIONAL_OUTPUTS
     return {
         output.format(name=name): environment.get_template(template).render(values)
@@ -129,7 +128,7 @@ class Footprint:
     """Bytes that the generated code asks for beside its instructions.
 
     weights: weights, biases, shifts and initial values; tables: the activation tables, both
-    read only; state: RAM of one instance. kernels: by LSTM layer, what computes it and why.
+    read only; state: RAM of one instance. kernels: by layer, what computes it and why.
     """
 
     weights: int
@@ -145,7 +144,7 @@ def footprint(
     view = model_view(q, name, isa, effort)
     kernels = {
         layer.c_name: f"{layer.kernel.name if layer.kernel else 'portable C'}: {layer.why}"
-        for layer in view.state_layers
+        for layer in view.layers
     }
     return Footprint(view.weight_bytes, view.table_bytes, view.state_bytes, kernels)
 

@@ -20,7 +20,7 @@ from ..quantized import (
 )
 from .ctext import call, check_name, comment_text, unique_names
 from .describe import LayerNames
-from .kernels import Effort, choose
+from .kernels import Effort, choose, choose_dense
 from .layers import DenseView, LayerView, LstmView
 from .values import Array, Value
 
@@ -135,10 +135,11 @@ class ModelView:
         return frozenset[str]().union(*(layer.helpers for layer in self.layers))
 
     @property
-    def kernel_templates(self) -> frozenset[str]:
-        """The templates of the kernels in assembly that some layer has: one or none."""
-        kernels = (layer.kernel for layer in self.state_layers)
-        return frozenset(k.template for k in kernels if k is not None and not k.in_c)
+    def assembly_layers(self) -> tuple[LayerView, ...]:
+        """The layers that have a kernel in assembly, in order."""
+        return tuple(
+            layer for layer in self.layers if layer.kernel is not None and not layer.kernel.in_c
+        )
 
     @property
     def output_kernel(self) -> LstmView | None:
@@ -172,7 +173,8 @@ def model_view(
             h_at += layer.units * layer.h.storage_bits // 8
             layers.append(LayerNames(prefix, c_name).lstm(layer, bounds, q.tables, choice))
         else:
-            layers.append(LayerNames(prefix, c_name).dense(layer, bounds, q.tables))
+            choice = choose_dense(isa, layer, bounds, effort)
+            layers.append(LayerNames(prefix, c_name).dense(layer, bounds, choice))
     behind = max(i for i, layer in enumerate(layers) if isinstance(layer, LstmView)) + 1
     last = layers[behind - 1]
     assert isinstance(last, LstmView)

@@ -1,34 +1,75 @@
-"""Core-specific kernels of an LSTM layer: which one its actual weights allow, and its data.
+"""Core-specific kernels of a layer: which one its actual weights allow, and its data.
 
 A kernel computes the same integers as the portable C in fewer instructions. Each has a
 condition that makes it safe, checked here against the weights; where none holds, the layer
 gets portable C and `Choice.reason` says why.
 """
 
-from collections.abc import Callable
+from typing import Any, Protocol
 
 from ...bounds import LayerBounds
-from ...quantized import QuantizedLstm, Tables
+from ...qformat import IntArray
+from ...quantized import QuantizedDense, QuantizedLstm, Tables
 from . import armv6m, armv7em, armv7m, avr, mve, rv32imc, x86
 from .kernel import EFFORTS, Choice, Effort, Kernel
 
-__all__ = ["EFFORTS", "Choice", "Effort", "Kernel", "choose"]
+__all__ = [
+    "EFFORTS",
+    "Choice",
+    "Effort",
+    "Kernel",
+    "choose",
+    "choose_dense",
+    "unpack",
+    "unpack_dense",
+]
 
-_Chooser = Callable[[QuantizedLstm, LayerBounds, Tables, Effort, bool], Choice]
 
-_FLAVOURS: dict[str, _Chooser] = {
-    "avr": avr.choose,
-    "armv6m": armv6m.choose,
-    "armv7m": armv7m.choose,
-    "armv7em": armv7em.choose,
-    "armv8m": armv7em.choose,
-    "mve": mve.choose,
-    "rv32imc": rv32imc.choose,
-    "x86-64": x86.choose,
+class _Flavour(Protocol):
+    """What the module of an instruction set has."""
+
+    def choose(
+        self,
+        layer: QuantizedLstm,
+        bounds: LayerBounds,
+        tables: Tables,
+        effort: Effort,
+        h_aligned: bool,
+    ) -> Choice: ...
+
+    def unpack(self, kernel: Any, layer: QuantizedLstm) -> tuple[IntArray, IntArray]: ...
+
+
+class _DenseFlavour(Protocol):
+    """What it has for dense layers."""
+
+    def choose_dense(
+        self, layer: QuantizedDense, bounds: LayerBounds, effort: Effort
+    ) -> Choice: ...
+
+    def unpack_dense(self, kernel: Any, layer: QuantizedDense) -> tuple[IntArray, IntArray]: ...
+
+
+_FLAVOURS: dict[str, _Flavour] = {
+    "avr": avr,
+    "armv6m": armv6m,
+    "armv7m": armv7m,
+    "armv7em": armv7em,
+    "armv8m": armv7em,
+    "mve": mve,
+    "rv32imc": rv32imc,
+    "x86-64": x86,
 }
-"""By instruction set, what chooses among its kernels."""
+"""By instruction set, what chooses among its kernels of LSTM layers."""
 
-_MID_SHIFTED: frozenset[str] = frozenset()
+_DENSE_FLAVOURS: dict[str, _DenseFlavour] = {
+    "armv7em": armv7em,
+    "armv8m": armv7em,
+}
+"""The same for dense layers."""
+
+_MID_SHIFTED = frozenset({"armv7em", "armv8m"})
+"""Those whose kernels know rule N3b."""
 
 
 def choose(
@@ -44,8 +85,28 @@ def choose(
     h_aligned: whether the layer's h begins at a multiple of 4 in the state.
     """
     flavour = _FLAVOURS.get(isa)
-    if layer.mid_shift.any() and isa not in _MID_SHIFTED:
-        return Choice(None, "its sums over h have a format of their own")
     if flavour is None:
         return Choice(None, f"{isa} has no kernels of its own")
-    return flavour(layer, bounds, tables, effort, h_aligned)
+    if layer.mid_shift.any() and isa not in _MID_SHIFTED:
+        return Choice(None, "its sums over h have a format of their own")
+    return flavour.choose(layer, bounds, tables, effort, h_aligned)
+
+
+def choose_dense(
+    isa: str, layer: QuantizedDense, bounds: LayerBounds, effort: Effort
+) -> Choice:
+    """Return the kernel for the sums of a dense layer, or the reason for portable C."""
+    flavour = _DENSE_FLAVOURS.get(isa)
+    if flavour is None:
+        return Choice(None, f"{isa} has no kernels of its own")
+    return flavour.choose_dense(layer, bounds, effort)
+
+
+def unpack(isa: str, kernel: Kernel, layer: QuantizedLstm) -> tuple[IntArray, IntArray]:
+    """Return the weights (4k, n), (4k, k) that the stream of a kernel holds."""
+    return _FLAVOURS[isa].unpack(kernel, layer)
+
+
+def unpack_dense(isa: str, kernel: Kernel, layer: QuantizedDense) -> tuple[IntArray, IntArray]:
+    """Return the weights (m, n) and biases (m,) that the stream of a kernel holds."""
+    return _DENSE_FLAVOURS[isa].unpack_dense(kernel, layer)

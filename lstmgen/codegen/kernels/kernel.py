@@ -16,8 +16,10 @@ EFFORTS: tuple[str, ...] = get_args(Effort)
 class Kernel:
     """A kernel of one layer, in assembly or in C with intrinsics.
 
+    That of an LSTM layer takes it from x and its state to its new state; that of a dense layer
+    computes the accumulators of its rows, and portable C does the rest.
     name: for people. template: the file under templates/isa that prints it: `.S.j2` with
-    macros for the assembly file, or `.c.j2`, included in the C file like lstm.c.j2.
+    macros `function` and `sums` for the assembly file, or `.c.j2`, included in the C file.
     stream: integers that the kernel reads from front to back: weights, biases, shifts.
     stream_bits: their width. helpers: functions of the C file that a kernel in C calls.
     copies_output: whether the template has a macro `copy_output`, for a last layer.

@@ -123,7 +123,7 @@ const CLASSES_ROM int16_t classes_tanh[256][2] = {
 };
 
 /*
- * lstm0: what the kernel (long row pair) reads, unit by unit.
+ * lstm0: what the kernel (long row pair) reads, from front to back.
  * Start values, weights, shifts.
  */
 CLASSES_WEIGHTS_ATTR
@@ -161,7 +161,7 @@ const CLASSES_ROM int32_t classes_lstm0_stream[208] = {
 };
 
 /*
- * lstm1: what the kernel (long row pair) reads, unit by unit.
+ * lstm1: what the kernel (long row pair) reads, from front to back.
  * Start values, weights, shifts.
  */
 CLASSES_WEIGHTS_ATTR

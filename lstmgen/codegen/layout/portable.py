@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 
-from ..errors import RangeError
-from ..qformat import IntArray
-from ..quantized import QuantizedLstm
+from ...errors import RangeError
+from ...qformat import IntArray
+from ...quantized import QuantizedLstm
 
 StorageBits = Literal[8, 16, 32]
 
