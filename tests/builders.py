@@ -196,7 +196,8 @@ def with_mid_shifts(q: QuantizedNetwork, by_row: bool) -> QuantizedNetwork:
         if not isinstance(layer, QuantizedLstm):
             return layer
         mid = r.integers(0, 7, (4, layer.units if by_row else 1))
-        rows = np.broadcast_to(mid, (4, layer.units)).ravel()
+        # Not less than it was: bounds hold on.
+        rows = np.maximum(np.broadcast_to(mid, (4, layer.units)).ravel(), layer.mid_shift)
         return replace(layer, mid_shift=rows, x_shift=0)
 
     layers = tuple(shifted(layer) for layer in q.layers)
