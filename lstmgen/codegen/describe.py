@@ -100,7 +100,7 @@ class LayerNames:
             hidden_limit=layer.h.hi if layer.h.bits < 16 else None,
             kernel=choice.kernel,
             why=choice.reason,
-            stream=self._stream(choice),
+            streams=self._streams(choice),
         )
 
     def dense(self, layer: QuantizedDense, bounds: LayerBounds, choice: Choice) -> DenseView:
@@ -134,16 +134,27 @@ class LayerNames:
             bound=int(bounds.bound.max()),
             kernel=choice.kernel,
             why=choice.reason,
-            stream=self._stream(choice),
+            streams=self._streams(choice),
         )
 
-    def _stream(self, choice: Choice) -> Array | None:
-        if choice.kernel is None:
-            return None
-        symbol, bits = f"{self.symbol}_stream", choice.kernel.stream_bits
-        words = choice.kernel.stream.ravel()
-        what = f"{self.c_name}: what the kernel ({choice.kernel.name}) reads, from front to back"
-        return Array(symbol, bits, f"[{words.size}]", words, what, "Start values, weights, shifts")
+    def _streams(self, choice: Choice) -> tuple[Array, ...]:
+        kernel = choice.kernel
+        if kernel is None:
+            return ()
+        arrays = kernel.arrays
+        what = f"{self.c_name}: what the kernel ({kernel.name}) reads, from front to back"
+        return tuple(
+            Array(
+                f"{self.symbol}_stream{number if number > 1 else ''}",
+                kernel.stream_bits,
+                f"[{words.size}]",
+                words.ravel(),
+                f"{what}, part {number} of {len(arrays)}" if arrays[1:] else what,
+                "Start values, weights, shifts",
+                far=kernel.far,
+            )
+            for number, words in enumerate(arrays, 1)
+        )
 
     def _weights(
         self, suffix: str, values: IntArray, dims: str, what: str, frac: IntArray

@@ -30,7 +30,7 @@ class Gate:
 class LstmView:
     """An LSTM layer. `x_factor` is 2^lx of rule N2; `hidden_limit` rule N7's min, if needed.
 
-    kernel: what computes it in assembly, from `stream`, or None for C; why: of either.
+    kernel: what computes it in assembly, from `streams`, or None for C; why: of either.
     """
 
     title: str
@@ -56,8 +56,13 @@ class LstmView:
     hidden_limit: int | None
     kernel: Kernel | None
     why: str
-    stream: Array | None
+    streams: tuple[Array, ...]
     recurrent: ClassVar[bool] = True
+
+    @property
+    def stream(self) -> Array:
+        """The first array that the kernel reads."""
+        return self.streams[0]
 
     @property
     def c_field(self) -> str:
@@ -77,7 +82,7 @@ class LstmView:
     @property
     def arrays(self) -> tuple[Array, ...]:
         """The constants, in the order the code reads them."""
-        own = (self.stream,) if self.kernel else (self.bias, self.wx, self.wh, self.shift, self.mid)
+        own = self.streams or (self.bias, self.wx, self.wh, self.shift, self.mid)
         return tuple(array for array in (*own, self.h0, self.c0) if array is not None)
 
     @property
@@ -106,7 +111,7 @@ class LstmView:
 class DenseView:
     """A dense layer. `low` and `high` clamp V to y, None where the bound makes that needless.
 
-    kernel: what computes its accumulators, from `stream`, or None for C; why: of either.
+    kernel: what computes its accumulators, from `streams`, or None for C; why: of either.
     """
 
     title: str
@@ -130,9 +135,14 @@ class DenseView:
     bound: int
     kernel: Kernel | None
     why: str
-    stream: Array | None
+    streams: tuple[Array, ...]
     template: ClassVar[str] = "dense.c.j2"
     recurrent: ClassVar[bool] = False
+
+    @property
+    def stream(self) -> Array:
+        """The first array that the kernel reads."""
+        return self.streams[0]
 
     @property
     def sums_function(self) -> str:
@@ -153,8 +163,7 @@ class DenseView:
     @property
     def arrays(self) -> tuple[Array, ...]:
         """The constants, in the order the code reads them."""
-        found = (self.stream,) if self.kernel else (self.bias, self.w)
-        found = (*found, self.shift)
+        found = (*(self.streams or (self.bias, self.w)), self.shift)
         return tuple(array for array in found if array is not None)
 
     @property

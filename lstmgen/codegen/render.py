@@ -27,7 +27,8 @@ OPTIONAL_OUTPUTS = {"kernels.S.j2": "{name}_kernels.S"}
 """The same for what only some targets and networks have."""
 
 _ADDRESSABLE = {"avr": (32767, 65536)}
-"""Bytes of one array, and of all constants, that an instruction set's pointers reach."""
+"""Bytes of one array, and of all constants that C reads, that an instruction set's pointers
+reach."""
 
 PORTABLE = "portable"
 """The kernels in plain C99, which serve every instruction set that has none of its own."""
@@ -108,7 +109,7 @@ def _check_constants(view: ModelView, target: TargetFacts) -> None:
         for array in layer.arrays
         if array.bytes > most
     ]
-    together = view.weight_bytes + view.table_bytes
+    together = view.near_bytes
     if together > most_together:
         problems.append(
             f"weights and tables take {together} bytes; {target.name} has at most {most_together}"

@@ -63,7 +63,10 @@ class Value:
 
 @dataclass(frozen=True, eq=False)
 class Array:
-    """A constant array: `symbol` with `dims` as C writes them, its integers, what they are."""
+    """A constant array: `symbol` with `dims` as C writes them, its integers, what they are.
+
+    far: whether it may lie beyond what C's pointers reach, since no C reads it.
+    """
 
     symbol: str
     bits: int
@@ -72,6 +75,7 @@ class Array:
     what: str
     format: str
     unsigned: bool = False
+    far: bool = False
 
     @property
     def type(self) -> str:

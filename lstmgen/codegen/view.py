@@ -125,6 +125,17 @@ class ModelView:
         return sum(array.bytes for layer in self.layers for array in layer.arrays)
 
     @property
+    def near_bytes(self) -> int:
+        """Bytes of the constants that C's pointers have to reach."""
+        arrays = (array for layer in self.layers for array in layer.arrays)
+        return self.table_bytes + sum(array.bytes for array in arrays if not array.far)
+
+    @property
+    def far(self) -> bool:
+        """Whether there are constants that they need not reach."""
+        return any(array.far for layer in self.layers for array in layer.arrays)
+
+    @property
     def table_bytes(self) -> int:
         """Bytes of the activation tables."""
         return sum(table.bytes for table in self.tables)

@@ -21,7 +21,8 @@ class Kernel:
     name: for people. template: the file under templates/isa that prints it: `.S.j2` with
     macros `function` and `sums` for the assembly file, or `.c.j2`, included in the C file.
     stream: integers that the kernel reads from front to back: weights, biases, shifts.
-    stream_bits: their width. helpers: functions of the C file that a kernel in C calls.
+    stream_bits: their width. far: whether they may lie beyond what C's pointers reach.
+    helpers: functions of the C file that a kernel in C calls.
     copies_output: whether the template has a macro `copy_output`, for a last layer.
     """
 
@@ -30,12 +31,18 @@ class Kernel:
     stream: IntArray
     copies_output: ClassVar[bool] = False
     stream_bits: ClassVar[Literal[16, 32]] = 32
+    far: ClassVar[bool] = False
     helpers: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def in_c(self) -> bool:
         """Whether the kernel is C."""
         return self.template.endswith(".c.j2")
+
+    @property
+    def arrays(self) -> tuple[IntArray, ...]:
+        """The stream, cut where a compiler holds no more in one array."""
+        return (self.stream,)
 
 
 @dataclass(frozen=True, eq=False)
