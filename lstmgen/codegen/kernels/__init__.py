@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from ...bounds import LayerBounds
 from ...qformat import IntArray
 from ...quantized import QuantizedDense, QuantizedLstm, Tables
-from . import armv6m, armv7em, armv7m, avr, mve, rv32imc, x86
+from . import armv6m, armv7em, armv7m, avr, avr_dense, mve, rv32imc, x86
 from .kernel import EFFORTS, Choice, Effort, Kernel
 
 __all__ = [
@@ -63,12 +63,13 @@ _FLAVOURS: dict[str, _Flavour] = {
 """By instruction set, what chooses among its kernels of LSTM layers."""
 
 _DENSE_FLAVOURS: dict[str, _DenseFlavour] = {
+    "avr": avr_dense,
     "armv7em": armv7em,
     "armv8m": armv7em,
 }
 """The same for dense layers."""
 
-_MID_SHIFTED = frozenset({"armv7em", "armv8m"})
+_MID_SHIFTED = frozenset({"avr", "armv7em", "armv8m"})
 """Those whose kernels know rule N3b."""
 
 
