@@ -2,7 +2,7 @@
 
 A unit's four gates are summed in one pass over a frame on the stack that holds h and x as
 words, then activated and updated without leaving registers. How words hold several weights
-is in lanes.py; of its ways these cores use
+is in layout/lanes.py; of its ways these cores use
 
 - lanes, two 8-bit weights: 11 instructions for 8 products and 6 for each segment,
 - halves, two 16-bit weights: 23 instructions for 8 products,
@@ -19,10 +19,12 @@ import numpy as np
 from ...bounds import LayerBounds
 from ...qformat import IntArray
 from ...quantized import QuantizedLstm, Tables
-from . import lanes
+from ..layout import lanes
+from ..layout.lanes import Part, Way
+from ..layout.words import int32
 from .columns import Span, columns_of, lane_offsets, lane_order, lane_span
 from .kernel import Choice, Effort, Kernel
-from .lanes import Part, Way
+from .lanes import directions, refusal
 
 TEMPLATE = "armv6m.S.j2"
 
@@ -96,9 +98,9 @@ def choose(
     layer: QuantizedLstm, bounds: LayerBounds, tables: Tables, effort: Effort, h_aligned: bool
 ) -> Choice:
     """Return the kernel for a layer; these need no alignment of h."""
-    refusal = lanes.refusal(layer, bounds)
-    if refusal is not None:
-        return Choice(None, refusal)
+    refused = refusal(layer, bounds)
+    if refused is not None:
+        return Choice(None, refused)
     if effort != "size" and _lanes_possible(layer, tables):
         order = lane_order(layer)
         if order is not None and len(order) <= _LANE_COLUMNS[effort]:
@@ -132,7 +134,7 @@ def _kernel(
         spans = _spans(parts, effort)
     folded = _folded(layer, bounds, tables)
     checked = _checked(layer, bounds, tables)
-    towards = lanes.directions(layer.shift.reshape(4, layer.units))
+    towards = directions(layer.shift.reshape(4, layer.units))
     frame = HEAD_BYTES + 4 * (layer.units + layer.inputs)
     correction = {"halves": lanes.HALF_SHIFT, "bytes": lanes.BYTE_SHIFT}
     half_table = 1 << (tables.bits - 1)
@@ -231,7 +233,7 @@ def _stream(
     start = lanes.start_words(bias, "halves" if way == "lanes" else way)
     if way == "lanes":
         offsets = [lane_offsets(spans[0].rest, word) for word in (0, 1)]
-        start = lanes.int32(start - np.array([0, offsets[0], 0, offsets[1]]))
+        start = int32(start - np.array([0, offsets[0], 0, offsets[1]]))
     weights = [lanes.weight_words(part) for part in parts]
     shifts = np.abs(layer.shift.reshape(4, layer.units)).T
     return np.concatenate([*weights, start, shifts], 1)

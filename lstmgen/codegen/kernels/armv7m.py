@@ -2,7 +2,7 @@
 
 A unit's four gates are summed in one pass over a frame on the stack that holds h and x as
 words, then activated and updated without leaving registers. How words hold several weights
-is in lanes.py; of its ways these cores use
+is in layout/lanes.py; of its ways these cores use
 
 - wide, two 8-bit weights and one SMLAL for both: 11 instructions for 16 products,
 - halves, two 16-bit weights: 27 instructions for 16 products,
@@ -19,9 +19,10 @@ import numpy as np
 from ...bounds import LayerBounds
 from ...qformat import IntArray
 from ...quantized import QuantizedLstm, Tables
-from . import lanes
+from ..layout import lanes
+from ..layout.lanes import Part, Way
 from .kernel import Choice, Effort, Kernel
-from .lanes import Part, Way
+from .lanes import directions, refusal, wide_fits
 
 TEMPLATE = "armv7m.S.j2"
 
@@ -97,16 +98,16 @@ def choose(
     layer: QuantizedLstm, bounds: LayerBounds, tables: Tables, effort: Effort, h_aligned: bool
 ) -> Choice:
     """Return the kernel for a layer; these need no alignment of h."""
-    refusal = lanes.refusal(layer, bounds)
-    if refusal is not None:
-        return Choice(None, refusal)
+    refused = refusal(layer, bounds)
+    if refused is not None:
+        return Choice(None, refused)
     way, reason = _way(layer, bounds, effort)
     parts = lanes.parts_of(layer, way)
     spans, units_per_turn = _unroll(layer, parts, effort)
     frame = HEAD_BYTES + 4 * (layer.units + layer.inputs)
     correction = {"halves": lanes.HALF_SHIFT, "bytes": lanes.BYTE_SHIFT}
     accumulators = ("r9", "r8", "r11", "r10") if way == "wide" else ("r8", "r9", "r10", "r11")
-    towards = lanes.directions(layer.shift.reshape(4, layer.units))
+    towards = directions(layer.shift.reshape(4, layer.units))
     kernel = WordKernel(
         name=lanes.NAMES[tuple(part.way for part in parts)],
         template=TEMPLATE,
@@ -136,7 +137,7 @@ def _way(layer: QuantizedLstm, bounds: LayerBounds, effort: Effort) -> tuple[Way
     if not lanes.eight_bits(layer.wh):
         return "halves", "16-bit recurrent weights"
     small = lanes.eight_bits(layer.wx)
-    if small and effort != "size" and lanes.wide_fits(layer, bounds):
+    if small and effort != "size" and wide_fits(layer, bounds):
         return "wide", "8-bit weights, |acc| of gates f and o below 2^23"
     if effort == "speed":
         return "halves", "8-bit recurrent weights, held in 16 bits for speed"

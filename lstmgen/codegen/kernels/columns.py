@@ -7,8 +7,8 @@ import numpy as np
 from ...bounds import hidden_magnitude
 from ...qformat import IntArray
 from ...quantized import QuantizedLstm
+from ..layout.lanes import Way
 from . import lanes
-from .lanes import Way
 
 _LANE_OFFSET = 1 << 15
 """What is added to a segment's sum of lanes, so that its lower lane is not negative."""

@@ -20,8 +20,10 @@ import numpy as np
 from ...bounds import INT32_MAX, LayerBounds
 from ...qformat import IntArray
 from ...quantized import QuantizedLstm, Tables
+from ..layout.lanes import eight_bits
+from ..layout.words import int32
 from .kernel import Choice, Effort, Kernel
-from .lanes import eight_bits, int32, refusal
+from .lanes import refusal
 from .segments import balanced_segments
 
 Way = Literal["lanes", "single"]
