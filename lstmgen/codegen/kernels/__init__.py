@@ -69,7 +69,7 @@ _DENSE_FLAVOURS: dict[str, _DenseFlavour] = {
 }
 """The same for dense layers."""
 
-_MID_SHIFTED = frozenset({"avr", "armv7em", "armv8m"})
+_MID_SHIFTED = frozenset({"avr", "armv7em", "armv7m", "armv8m"})
 """Those whose kernels know rule N3b."""
 
 

@@ -5,16 +5,19 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ...bounds import LayerBounds
+from ...bounds import LayerBounds, hidden_magnitude
 from ...qformat import IntArray
 from ...quantized import QuantizedLstm
-from ..layout.lanes import WIDE_LANE
+from .segments import balanced_segments
 
 _Cost = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 """What a segment's (rows, candidates) sums would cost, an entry per candidate."""
 
 SEGMENT_LIMIT = 32766
 """Largest |sum| of a lane: with 2**15 added it stays within 16 bits."""
+
+_SEARCHED = 1 << 16
+"""Weights up to which segments are searched for, which takes seconds; it spares one in ten."""
 
 
 def refusal(layer: QuantizedLstm, bounds: LayerBounds) -> str | None:
@@ -26,15 +29,16 @@ def refusal(layer: QuantizedLstm, bounds: LayerBounds) -> str | None:
     return None
 
 
-def wide_fits(layer: QuantizedLstm, bounds: LayerBounds) -> bool:
-    """Whether gates f and o, the lower ones of `wide`, keep their sums within 24 bits."""
-    lower = bounds.bound.reshape(4, layer.units)[[1, 3]]
-    return bool(lower.max() < 1 << (WIDE_LANE - 1))
-
-
 def directions(shifts: IntArray) -> tuple[int, ...]:
     """Return by gate 1 where (4, k) shifts go right, -1 where left."""
     return tuple(1 if gate.min() >= 0 else -1 for gate in shifts)
+
+
+def reach_of(layer: QuantizedLstm) -> IntArray:
+    """Return (4, k, k + n) the largest |product| of each weight of h and x, x not shifted."""
+    h = np.abs(layer.wh) * hidden_magnitude(layer.h)
+    x = np.abs(layer.wx) * -layer.x.lo
+    return np.concatenate([h, x], 1).reshape(4, layer.units, -1)
 
 
 def packed(reach: IntArray) -> tuple[int, ...] | None:
@@ -44,13 +48,18 @@ def packed(reach: IntArray) -> tuple[int, ...] | None:
     """
     if reach.size and reach.max() > SEGMENT_LIMIT:
         return None
-    rows = reach.reshape(-1, reach.shape[2]) / SEGMENT_LIMIT
-    # The fullest row, or a mean that weighs full rows most, or as it is: none is always best.
-    orders = (
-        _greedy(rows, lambda sums: sums.max(0)),
-        _greedy(rows, lambda sums: (sums**8).sum(0)),
+    rows = reach.reshape(-1, reach.shape[2])
+    parts = rows / SEGMENT_LIMIT
+    # The fullest row, or a mean that weighs full rows most, or as it is, or the fewest segments
+    # for all four gates: none is always best, as each word has segments of its own.
+    orders = [
+        _greedy(parts, lambda sums: sums.max(0)),
+        _greedy(parts, lambda sums: (sums**8).sum(0)),
         tuple(range(reach.shape[2])),
-    )
+    ]
+    if reach.size <= _SEARCHED:
+        segments = balanced_segments(rows, SEGMENT_LIMIT) or ()
+        orders.append(tuple(column for segment in segments for column in segment))
     return min(
         orders, key=lambda order: sum(len(ends) for ends in word_ends(reach[:, :, list(order)]))
     )

@@ -8,27 +8,27 @@ gate's own sum fits, so it does not matter what the sum over the whole word wrap
   2**16 * A + B + 2**15 * X with X the sum of all values; that over W >> 16 is A.
 - bytes: four 8-bit weights, W = 2**24 * i + 2**16 * f' + 2**8 * g' + o' with f' = f + 128 and
   so on. The sums over W, W >> 8, W >> 16 and W >> 24 give the four in the same way.
-- wide: two 8-bit weights, W = 2**24 * a + b, summed in 64 bits. Needs |B| < 2**23.
 - lanes: two 8-bit weights, W = 2**16 * a + b, summed in 32 bits. Needs |A|, |B| < 2**15, so
   the sum is taken apart after each segment of a few columns.
+- single: one weight, for columns so few that it does not matter.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm
+from ...quantized import QuantizedDense, QuantizedLstm
 from .words import int32
 
-Way = Literal["halves", "bytes", "wide", "lanes"]
+Way = Literal["halves", "bytes", "lanes", "single"]
 
 NAMES: dict[tuple[Way, ...], str] = {
     ("halves",): "two weights a word",
     ("bytes",): "four weights a word",
     ("bytes", "halves"): "four recurrent weights a word",
-    ("wide",): "two weights a word, 64-bit sums",
     ("lanes",): "two weights a word, two lanes a sum",
 }
 
@@ -38,10 +38,11 @@ LAST = 256
 HALF_SHIFT, BYTE_SHIFT = 15, 7
 """What is added to a weight that is not the word's highest, as a power of two."""
 
-WIDE_LANE = 24
-"""Bits of the lower lane of `wide`."""
+GATES = 4
+"""Rows that are summed in one pass: the gates of a unit, or rows of a dense layer."""
 
-_WORDS: dict[Way, int] = {"halves": 2, "bytes": 1, "wide": 2, "lanes": 2}
+WORDS: dict[Way, int] = {"halves": 2, "bytes": 1, "lanes": 2, "single": 4}
+"""Words of a column."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +79,17 @@ def shift_words(layer: QuantizedLstm) -> IntArray:
     return words
 
 
+def mid_words(layer: QuantizedLstm) -> IntArray:
+    """Return (k, 4) distances of rule N3b."""
+    return layer.mid_shift.reshape(4, layer.units).T
+
+
+def packed_words(distances: IntArray) -> IntArray:
+    """Return (k, 1) words that hold (4, k) distances in their bytes, the first in the lowest."""
+    places = np.array([0, 8, 16, 24])[:, None]
+    return int32((distances << places).sum(0))[:, None]
+
+
 def start_words(bias: IntArray, way: Way) -> IntArray:
     """Return (k, 4) words that the sums start from, for (4, k) biases."""
     i, f, g, o = bias
@@ -85,13 +97,10 @@ def start_words(bias: IntArray, way: Way) -> IntArray:
         second = f + (i << 8)
         third = g + (second << 8)
         words = [i, second, third, o + (third << 8)]
-    elif way == "halves":
-        words = [i, f + (i << 16), g, o + (g << 16)]
-    elif way == "wide":
-        pairs = (i << WIDE_LANE) + f, (g << WIDE_LANE) + o
-        words = [part for pair in pairs for part in (pair, pair >> 32)]
-    else:
+    elif way == "single":
         words = [i, f, g, o]
+    else:
+        words = [i, f + (i << 16), g, o + (g << 16)]
     return int32(np.stack(words, 1))
 
 
@@ -103,27 +112,27 @@ def weight_words(part: Part) -> IntArray:
         words = [(i << 24) + ((f + byte) << 16) + ((g + byte) << 8) + o + byte]
     elif part.way == "halves":
         words = [(i << 16) + f + half, (g << 16) + o + half]
+    elif part.way == "lanes":
+        words = [(i << 16) + f, (g << 16) + o]
     else:
-        lane = WIDE_LANE if part.way == "wide" else 16
-        words = [(i << lane) + f, (g << lane) + o]
+        words = [i, f, g, o]
     return np.stack(words, 2).reshape(i.shape[0], -1)
 
 
 def unpack_words(words: IntArray, way: Way, columns: int) -> IntArray:
     """Invert weight_words: return (4, k, columns)."""
-    w = words.reshape(words.shape[0], columns, _WORDS[way])
+    w = words.reshape(words.shape[0], columns, WORDS[way])
     if way == "bytes":
         (word,) = np.moveaxis(w, 2, 0)
         lower = [((word >> s) & 0xFF) - (1 << BYTE_SHIFT) for s in (16, 8, 0)]
         return np.stack([word >> 24, *lower])
-    if way == "halves":
-        gates = [(word >> 16, (word & 0xFFFF) - (1 << HALF_SHIFT)) for word in np.moveaxis(w, 2, 0)]
-    else:
-        lane = WIDE_LANE if way == "wide" else 16
-        middle = 1 << (lane - 1)
-        low = ((w + middle) & (2 * middle - 1)) - middle
-        gates = [((w - low)[:, :, n] >> lane, low[:, :, n]) for n in range(2)]
-    return np.stack([gate for pair in gates for gate in pair])
+    if way == "single":
+        return np.moveaxis(w, 2, 0)
+    low = w & 0xFFFF
+    low = low - (1 << HALF_SHIFT) if way == "halves" else (low ^ 0x8000) - 0x8000
+    # Lanes hold 2**16 * a + b with b of either sign; a half that is not negative borrows nothing.
+    high = w >> 16 if way == "halves" else (w - low) >> 16
+    return np.stack([half[:, :, n] for n in range(2) for half in (high, low)])
 
 
 def unpack_stream(
@@ -132,8 +141,61 @@ def unpack_stream(
     """Return the weights (4k, n), (4k, k) of parts (way, columns) in a stream from word `at`."""
     k, found = layer.units, []
     for way, columns in parts:
-        words = columns * _WORDS[way]
+        words = columns * WORDS[way]
         found.append(unpack_words(stream[:, at : at + words], way, columns))
         at += words
     joined = np.concatenate(found, 2).reshape(4 * k, -1)
     return joined[:, k:], joined[:, :k]
+
+
+def unpack_parts(
+    stream: IntArray,
+    parts: Sequence[tuple[int, Way, int]],
+    order: Sequence[int],
+    layer: QuantizedLstm,
+) -> tuple[IntArray, IntArray]:
+    """Return the weights (4k, n), (4k, k) of a stream (k, words).
+
+    parts: from which word on, in what way and how many columns; order: of those of h and then x.
+    """
+    found = [
+        unpack_words(stream[:, at : at + columns * WORDS[way]], way, columns)
+        for at, way, columns in parts
+    ]
+    joined = np.concatenate(found, 2)[:, :, np.argsort(order)].reshape(4 * layer.units, -1)
+    return joined[:, layer.units :], joined[:, : layer.units]
+
+
+def dense_words(layer: QuantizedDense, paired: bool) -> IntArray:
+    """Return the words of a dense layer: by four rows those that the sums start from, then
+    the columns' words; two rows share one, in halves, if they are paired."""
+    words = []
+    for at in range(0, layer.rows, GATES):
+        rows = slice(at, at + GATES)
+        start, weights = layer.bias[rows].copy(), layer.w[rows]
+        if paired:
+            upper, lower = weights[0::2], weights[1::2]
+            start[1::2] = int32(start[1::2] + (start[0::2][: len(lower)] << 16))
+            pairs = (upper[: len(lower)] << 16) + lower + (1 << HALF_SHIFT)
+            weights = np.concatenate([pairs, upper[len(lower) :]])
+        words += [start, weights.T.ravel()]
+    return np.concatenate(words)
+
+
+def unpack_dense(words: IntArray, layer: QuantizedDense, paired: bool) -> tuple[IntArray, IntArray]:
+    """Return the weights (m, n) and biases (m,) of the words of a dense layer."""
+    weights, biases, at = [], [], 0
+    for row in range(0, layer.rows, GATES):
+        rows = min(GATES, layer.rows - row)
+        per_column = -(-rows // 2) if paired else rows
+        start = words[at : at + rows].copy()
+        columns = words[at + rows : at + rows + per_column * layer.inputs].reshape(-1, per_column).T
+        at += rows + columns.size
+        if paired:
+            pairs = columns[: rows // 2]
+            split = np.stack([pairs >> 16, (pairs & 0xFFFF) - (1 << HALF_SHIFT)], 1)
+            columns = np.concatenate([split.reshape(-1, layer.inputs), columns[rows // 2 :]])
+            start[1::2] = int32(start[1::2] - (start[0::2][: rows // 2] << 16))
+        weights.append(columns)
+        biases.append(start)
+    return np.concatenate(weights), np.concatenate(biases)
