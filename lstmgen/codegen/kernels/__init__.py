@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from ...bounds import LayerBounds
 from ...qformat import IntArray
 from ...quantized import QuantizedDense, QuantizedLstm, Tables
-from . import armv6m, armv7em, armv7m, avr, avr_dense, mve, rv32imc, x86
+from . import armv6m, armv7em, armv7m, armv7m_dense, avr, avr_dense, mve, rv32imc, x86
 from .kernel import EFFORTS, Choice, Effort, Kernel
 
 __all__ = [
@@ -65,6 +65,7 @@ _FLAVOURS: dict[str, _Flavour] = {
 _DENSE_FLAVOURS: dict[str, _DenseFlavour] = {
     "avr": avr_dense,
     "armv7em": armv7em,
+    "armv7m": armv7m_dense,
     "armv8m": armv7em,
 }
 """The same for dense layers."""

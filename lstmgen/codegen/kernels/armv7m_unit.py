@@ -121,7 +121,10 @@ class Lane:
 
 @dataclass(frozen=True)
 class LaneStep:
-    """One or two columns of lanes: the offset of their values, and each one's two sums."""
+    """One or two columns of lanes: the offset of their values, and each one's two sums.
+
+    paired: whether LDRD reaches them.
+    """
 
     offset: int
     columns: tuple[tuple[Lane, Lane], ...]
