@@ -82,8 +82,9 @@ def _profile(result: BenchResult) -> Iterator[str]:
 
     if result.parts is not None:
         parts = result.parts
+        one = f"of {parts.total}: " if parts.total != result.instructions_per_step else ""
         yield (
-            f"matrix-vector {per_mac(parts.matrix_vector)}, "
+            f"{one}matrix-vector {per_mac(parts.matrix_vector)}, "
             f"elementwise {per_mac(parts.elementwise)}, rest {per_mac(parts.rest)}"
         )
     cycles = result.estimated_cycles
