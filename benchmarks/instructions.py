@@ -61,6 +61,10 @@ step (AVR: cycles) of one LSTM of n inputs and k units alone, with random weight
 counted; in brackets divided by the multiply-accumulates, 4k(n+k). They are exact and repeatable,
 and no cycles: compare figures of one core only. Not measured on silicon.
 
+Below them, what they are spent on: matrix-vector + elementwise + rest, and for the Cortex-M0, M3
+and M4 an ESTIMATE of the cycles, from Arm's published timings with memory that never waits
+(docs/targets.md says how).
+
 CMSIS-NN: version 99f736a of July 2026, its LSTM with 8-bit weights and 8-bit (beside q7) or
 16-bit activations (beside w8a16), same compiler at -O3, same emulator, same way of counting. It
 has no LSTM with 16-bit weights. "x" says how many times its instructions ours go into.
@@ -97,8 +101,9 @@ def page(targets: tuple[str, ...], shapes: str) -> Iterator[str]:
                 )
                 table.append("| CMSIS-NN | " + " | ".join(ratios) + " |")
             sizes = (size(result) for result in results.values())
+            table.append("| spent on | " + " | ".join(map(spent, results.values())) + " |")
             table.append("| code + weights, state, stack | " + " | ".join(sizes) + " |")
-            print("\n".join(table[-3:]), flush=True)
+            print("\n".join(table[-4 if theirs else -3 :]), flush=True)
         yield from [*heading, *table]
 
 
@@ -124,6 +129,18 @@ def cell(result: BenchResult | None) -> str:
         return "-"
     per_mac = result.instructions_per_step / result.macs_per_step
     return f"**{result.instructions_per_step}** ({per_mac:.3f})"
+
+
+def spent(result: BenchResult | None) -> str:
+    """Return the parts of a step, and the estimate of its cycles where there is one."""
+    if result is None or result.parts is None:
+        return "-"
+    parts, cycles = result.parts, result.estimated_cycles
+    text = f"{parts.matrix_vector} + {parts.elementwise} + {parts.rest}"
+    if cycles is None:
+        return text
+    span = f"{cycles.low}" if cycles.low == cycles.high else f"{cycles.low} to {cycles.high}"
+    return f"{text}; est. {span} cycles"
 
 
 def beside(result: BenchResult | None, theirs: int) -> str:

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,9 +13,13 @@ from .codegen import Effort
 from .qformat import IntArray
 from .quantized import QuantizedNetwork
 from .target import Target
-from .toolchain.build import Sources, build_image, prefix_of
-from .toolchain.count import RUN_STEPS, bench_input, callgrind_count, measure
+from .toolchain.build import Image, Sources, build_image, prefix_of
+from .toolchain.callgrind import callgrind
+from .toolchain.count import RUN_STEPS, bench_input, measure
+from .toolchain.cycles import Cycles
 from .toolchain.execute import RUN_TIMEOUT
+from .toolchain.parts import Parts
+from .toolchain.profile import LINE_TABLE, Profile, profile_costs, profile_step
 from .toolchain.size import footprint
 from .verification import model_files
 
@@ -24,15 +28,19 @@ STEPS = 16
 
 SEED = 1
 
+NO_VALGRIND = "instructions are not counted: valgrind is not installed"
+
 
 @dataclass(frozen=True)
 class BenchResult:
     """What a model costs on a target; None where the target cannot tell, and notes why.
 
     instructions_per_step: executed instructions of the step function, in `unit` (AVR counts
-    cycles), the mean over random inputs from a state in use. code, table and weights bytes
-    lie in flash, state bytes are one instance's RAM. stack_bytes: the worst of reset, step
-    and run.
+    cycles), the mean over random inputs from a state in use. parts: what they are spent on, of
+    that step whose number is nearest to the mean (on the host the mean itself).
+    estimated_cycles: of the same step on a real core, an ESTIMATE by a model that no chip has
+    confirmed (docs/targets.md). code, table and weights bytes lie in flash, state bytes are one
+    instance's RAM. stack_bytes: the worst of reset, step and run.
     """
 
     target: str
@@ -40,6 +48,8 @@ class BenchResult:
     macs_per_step: int
     instructions_per_step: int | None
     unit: Literal["instructions", "cycles"]
+    parts: Parts | None
+    estimated_cycles: Cycles | None
     code_bytes: int
     table_bytes: int
     weights_bytes: int
@@ -49,8 +59,7 @@ class BenchResult:
 
     def to_json(self) -> dict[str, object]:
         """Return all fields for `--json`."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {**values, "notes": list(self.notes)}
+        return {**asdict(self), "notes": list(self.notes)}
 
 
 def bench(
@@ -101,32 +110,32 @@ def bench_files(
     What `bench` does once the files are generated. Half of the steps warm up.
     """
     folder = Path(tempfile.mkdtemp(prefix="lstmgen-bench-"))
-    notes = []
-    stack = count = None
+    measured = _Measured(None, None, Profile(None, None))
     try:
         size = footprint(files, target, folder / "size", optimize=optimize, flags=flags)
         if target.runs:
-            stack, count = _measured(
-                files, target, x, input_bytes, folder, optimize, flags, timeout
+            measured = _measured(
+                files, target, x, input_bytes, size.state_bytes, folder, optimize, flags, timeout
             )
-            if count is None:
-                notes.append("instructions are not counted: valgrind is not installed")
+            notes = measured.profile.notes
         else:
-            notes.append(f"compiled only: target {target.name} has no runner")
+            notes = (f"compiled only: target {target.name} has no runner",)
     finally:
         shutil.rmtree(folder)
     return BenchResult(
         target=target.name,
         precision=precision,
         macs_per_step=macs_per_step,
-        instructions_per_step=count,
+        instructions_per_step=measured.count,
         unit="cycles" if target.run.runner == "simavr" else "instructions",
+        parts=measured.profile.parts,
+        estimated_cycles=measured.profile.estimated_cycles,
         code_bytes=size.code_bytes,
         table_bytes=size.table_bytes,
         weights_bytes=size.weights_bytes,
         state_bytes=size.state_bytes,
-        stack_bytes=stack,
-        notes=tuple(notes),
+        stack_bytes=measured.stack_bytes,
+        notes=notes,
     )
 
 
@@ -139,17 +148,26 @@ def _steps(q: QuantizedNetwork, target: Target) -> int:
     return steps
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """What a run tells: the worst stack, the mean count of a step, and its profile."""
+
+    stack_bytes: int | None
+    count: int | None
+    profile: Profile
+
+
 def _measured(
     files: Sources,
     target: Target,
     x: IntArray,
     input_bytes: int,
+    state_bytes: int,
     folder: Path,
     optimize: str,
     flags: Sequence[str],
     timeout: float,
-) -> tuple[int, int | None]:
-    """Return the stack in bytes and the mean count of a step."""
+) -> _Measured:
     warm = (len(x) - RUN_STEPS) // 2
     data = bench_input(x, warm, input_bytes)
     image = build_image(
@@ -158,22 +176,39 @@ def _measured(
         target,
         folder / "image",
         optimize=optimize,
-        flags=flags,
-        defines={"HARNESS_INPUT_BYTES": len(data)},
+        flags=(*flags, LINE_TABLE),
+        # Where the image carries its input along there is room for a state as well.
+        defines={"HARNESS_INPUT_BYTES": len(data) + state_bytes},
     )
     result = measure(image, data, folder / "run", timeout=timeout)
-    if target.run.runner != "native":
-        return result.stack_bytes, round(float(np.mean(result.counts)))
+    if target.run.runner == "native":
+        less = bench_input(x[: warm + RUN_STEPS], warm, input_bytes)
+        count, profile = _called(image, files, (data, less), len(x) - warm - RUN_STEPS, timeout)
+        return _Measured(result.stack_bytes, count, profile)
+    mean = float(np.mean(result.counts))
+    step = int(np.argmin(np.abs(np.array(result.counts) - mean)))
+    profile = profile_step(
+        image,
+        files,
+        x[RUN_STEPS : RUN_STEPS + warm + step + 1],
+        input_bytes,
+        result.counts[step],
+        folder / "run",
+        timeout=timeout,
+    )
+    return _Measured(result.stack_bytes, round(mean), profile)
+
+
+def _called(
+    image: Image, files: Sources, inputs: tuple[bytes, bytes], steps: int, timeout: float
+) -> tuple[int | None, Profile]:
+    """Return count and profile of one of the `steps` that only the first of two inputs has."""
     function = f"{prefix_of(files)}_step"
-    warm_only = bench_input(x[: warm + RUN_STEPS], warm, input_bytes)
-    counts = [
-        callgrind_count(image, function, part, folder / name, timeout=timeout)
-        for name, part in (("all", data), ("warm", warm_only))
-    ]
-    return result.stack_bytes, _mean(counts, len(x) - warm - RUN_STEPS)
-
-
-def _mean(counts: Sequence[int | None], steps: int) -> int | None:
-    """Return the count of one of the `steps` that only the first of two runs had."""
-    more, less = counts
-    return None if more is None or less is None else round((more - less) / steps)
+    more, less = (
+        callgrind(image, function, data, image.folder / name, timeout=timeout)
+        for name, data in zip(("all", "warm"), inputs, strict=True)
+    )
+    if more is None or less is None:
+        return None, Profile(None, None, (NO_VALGRIND,))
+    profile = profile_costs(image, files, more, less, steps)
+    return round((more.total - less.total) / steps), profile

@@ -133,10 +133,13 @@ def test_two_measurements_are_equal(name: str) -> None:
 def test_the_json_has_the_documented_keys() -> None:
     result = bench(quantized("one_unit", "q7"), usable("cortex-m0")).to_json()
     assert list(result) == [
-        "target", "precision", "macs_per_step", "instructions_per_step", "unit", "code_bytes",
-        "table_bytes", "weights_bytes", "state_bytes", "stack_bytes", "notes",
+        "target", "precision", "macs_per_step", "instructions_per_step", "unit", "parts",
+        "estimated_cycles", "code_bytes", "table_bytes", "weights_bytes", "state_bytes",
+        "stack_bytes", "notes",
     ]  # fmt: skip
     assert (result["target"], result["precision"], result["notes"]) == ("cortex-m0", "q7", [])
+    assert list(result["parts"]) == ["matrix_vector", "elementwise", "rest"]
+    assert list(result["estimated_cycles"]) == ["low", "high"]
 
 
 def test_arc_is_weighed_and_says_that_it_is_not_run() -> None:
@@ -149,7 +152,8 @@ def test_arc_is_weighed_and_says_that_it_is_not_run() -> None:
 def test_without_valgrind_the_host_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     real = shutil.which
     monkeypatch.setattr(
-        "lstmgen.toolchain.count.shutil.which", lambda name: None if "valg" in name else real(name)
+        "lstmgen.toolchain.callgrind.shutil.which",
+        lambda name: None if "valg" in name else real(name),
     )
     result = toy_bench(toy_files(), usable("host"))
     assert result.instructions_per_step is None

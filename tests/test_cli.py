@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -319,6 +320,8 @@ def test_bench(folder):
         "precision",
         "macs_per_step",
         "instructions_per_step",
+        "parts",
+        "estimated_cycles",
         "code_bytes",
         "table_bytes",
         "weights_bytes",
@@ -326,7 +329,18 @@ def test_bench(folder):
         "stack_bytes",
     } <= set(result)
     assert result["instructions_per_step"] > result["macs_per_step"] > 0
-    assert "host" in run("bench", "model.npz").stdout
+    parts = result["parts"]
+    assert sum(parts.values()) == result["instructions_per_step"]
+    share = parts["elementwise"] / result["macs_per_step"]
+    text = run("bench", "model.npz").stdout
+    assert "host" in text
+    assert f"elementwise {parts['elementwise']} ({share:.2f})" in text
+
+
+def test_bench_calls_an_estimate_an_estimate(folder):
+    usable("cortex-m3")
+    text = run("bench", "model.npz", "--target", "cortex-m3").stdout
+    assert re.search(r"^  ESTIMATE of cycles, not measured: \d+ \(.*\) to \d+ \(", text, re.M)
 
 
 def test_targets():

@@ -1,6 +1,7 @@
 """`lstmgen bench`: what a model costs on real targets."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def bench(
 ) -> None:
     """Instructions are executed ones, exact and repeatable: QEMU -icount, callgrind on the host.
 
-    On AVR they are cycles, by simavr. They are no cycles of a real core elsewhere.
+    On AVR they are cycles, by simavr. They are no cycles of a real core elsewhere; those of
+    Cortex-M0, M3 and M4 are estimated by a model of their instruction timings.
     """
     results: list[BenchResult] = []
     failures = Failures()
@@ -53,9 +55,11 @@ def bench(
     )
     for result in results:
         click.echo(_row(result))
+        for line in _profile(result):
+            click.echo(f"  {line}")
         for line in result.notes:
             note(f"- {result.target}: {line}")
-    note("a step: executed instructions (avr: cycles); the rest: bytes")
+    note("a step: executed instructions (avr: cycles), in brackets per MAC; the rest: bytes")
     failures.end()
 
 
@@ -68,3 +72,22 @@ def _row(result: BenchResult) -> str:
         f"{per_mac:>8} {result.code_bytes:>7} {result.table_bytes:>7} "
         f"{result.weights_bytes:>8} {result.state_bytes:>6} {stack:>6}"
     )
+
+
+def _profile(result: BenchResult) -> Iterator[str]:
+    """Yield lines of what a step is spent on, and of its cycles, where that is known."""
+
+    def per_mac(count: int) -> str:
+        return f"{count} ({count / result.macs_per_step:.2f})"
+
+    if result.parts is not None:
+        parts = result.parts
+        one = f"of {parts.total}: " if parts.total != result.instructions_per_step else ""
+        yield (
+            f"{one}matrix-vector {per_mac(parts.matrix_vector)}, "
+            f"elementwise {per_mac(parts.elementwise)}, rest {per_mac(parts.rest)}"
+        )
+    cycles = result.estimated_cycles
+    if cycles is not None:
+        high = "" if cycles.low == cycles.high else f" to {per_mac(cycles.high)}"
+        yield f"ESTIMATE of cycles, not measured: {per_mac(cycles.low)}{high}"

@@ -1,7 +1,5 @@
-"""Count what a step executes: read the times that the bench image took, or ask callgrind."""
+"""Count what a step executes by the times that the bench image took."""
 
-import re
-import shutil
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +8,16 @@ import numpy as np
 
 from ..errors import ToolError
 from .build import Image
-from .execute import RUN_TIMEOUT, instructions_per_tick, run_command, run_image
-from .tools import call, said
+from .execute import RUN_TIMEOUT, instructions_per_tick, run_image
 
 LOOP_ROUNDS = (1_000, 101_000, 1_001_000)
 """Rounds of the loops by which the image's counter is checked; harness/bench.c has them."""
 
 RUN_STEPS = 2
 """Steps of the `run` whose stack is measured; harness/bench.c has it."""
+
+_MEASURE, _STEP_FROM_RESET, _STEP_FROM_STATE = range(3)
+"""What the image can be asked for, by the first word of its input."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,21 @@ def bench_input(x: np.ndarray, warm: int, input_bytes: int) -> bytes:
     """Return the bench image's input: `x` (steps, n) raw, of which RUN_STEPS are for the
     stack, then `warm` to warm up, and the rest to be counted."""
     steps = len(x) - RUN_STEPS - warm
-    return struct.pack("<II", warm, steps) + x.astype(f"<i{input_bytes}").tobytes()
+    return struct.pack("<III", _MEASURE, warm, steps) + _raw(x, input_bytes)
+
+
+def steps_input(x: np.ndarray, input_bytes: int, state: bytes | None = None) -> bytes:
+    """Return the input for taking the steps `x` (steps, n), from the reset or from `state`.
+
+    The image's output is the state behind them, as such a `state`.
+    """
+    start = _STEP_FROM_RESET if state is None else _STEP_FROM_STATE
+    steps = struct.pack("<I", len(x))
+    return struct.pack("<I", start) + (state or b"") + steps + _raw(x, input_bytes)
+
+
+def _raw(x: np.ndarray, input_bytes: int) -> bytes:
+    return x.astype(f"<i{input_bytes}").tobytes()
 
 
 def measure(
@@ -70,22 +84,3 @@ def _wrap_cost(times: np.ndarray, wraps: np.ndarray, round_cost: int, image: Ima
             "check run.clock_hz of the target"
         )
     return cost
-
-
-def callgrind_count(
-    image: Image, function: str, data: bytes, folder: Path, *, timeout: float = RUN_TIMEOUT
-) -> int | None:
-    """Return the instructions executed in all calls of `function`; None without valgrind."""
-    valgrind = shutil.which("valgrind")
-    if valgrind is None:
-        return None
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "input.bin").write_bytes(data)
-    command = [valgrind, "--tool=callgrind", "--callgrind-out-file=callgrind.out"]
-    command += [f"--toggle-collect={function}", *run_command(image, folder)]
-    what = f"counting {function} by callgrind"
-    result = call(command, folder, timeout=timeout, what=what)
-    found = re.search(rb"Collected : (\d+)", result.stderr)
-    if result.returncode != 0 or found is None:
-        raise ToolError(f"{what} failed:\n{said(result)}")
-    return int(found[1])

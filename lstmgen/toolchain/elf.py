@@ -12,6 +12,7 @@ from ..errors import ToolError
 
 _SHT_PROGBITS, _SHT_SYMTAB, _SHT_NOBITS = 1, 2, 8
 _SHF_ALLOC = 2
+_STT_FUNC = 2
 
 UNWINDING = (".eh_frame", ".ARM.exidx", ".ARM.extab")
 """Sections for exceptions of C++ and for debuggers; firmware in C leaves them out."""
@@ -36,6 +37,7 @@ class Symbol:
     address: int
     size: int
     section: Section
+    is_function: bool
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,10 @@ def _symbol(
     data: bytes, values: tuple[int, ...], strings: int, sections: tuple[Section, ...], wide: bool
 ) -> Symbol | None:
     if wide:
-        name, _, _, index, address, size = values
+        name, info, _, index, address, size = values
     else:
-        name, address, size, _, _, index = values
+        name, address, size, info, _, index = values
     if name == 0 or not 0 < index < len(sections):
         return None
-    return Symbol(_string(data, strings + name), address, size, sections[index])
+    kind = info & 15
+    return Symbol(_string(data, strings + name), address, size, sections[index], kind == _STT_FUNC)

@@ -85,17 +85,7 @@ def instructions_per_tick(target: Target) -> float:
 
 def _run_simavr(image: Image, data: bytes, folder: Path, timeout: float) -> bytes:
     """Fill the input into the image's array, run it, and read what it sent."""
-    elf = read_elf(image.elf)
-    room = elf.symbols["harness_input"]
-    if len(data) > room.size:
-        raise ToolError(
-            f"{len(data)} bytes of input for {image.target.name}; "
-            f"expected at most the {room.size} that were set aside for it"
-        )
-    content = bytearray(image.elf.read_bytes())
-    start = elf.offset_of(room)
-    content[start : start + len(data)] = data
-    (folder / image.elf.name).write_bytes(content)
+    fill_input(image, data, folder)
     command = run_command(image, folder)
     what = f"running {image.elf.name} for {image.target.name}"
     result = call(command, folder, timeout=timeout, what=what)
@@ -112,3 +102,20 @@ def _run_simavr(image: Image, data: bytes, folder: Path, timeout: float) -> byte
     output = bytes.fromhex(b"".join(lines[:-1]).decode())
     (folder / "output.bin").write_bytes(output)
     return output
+
+
+def fill_input(image: Image, data: bytes, folder: Path) -> Path:
+    """Write a copy of an image that carries its input along, with `data` in it; return that."""
+    elf = read_elf(image.elf)
+    room = elf.symbols["harness_input"]
+    if len(data) > room.size:
+        raise ToolError(
+            f"{len(data)} bytes of input for {image.target.name}; "
+            f"expected at most the {room.size} that were set aside for it"
+        )
+    content = bytearray(image.elf.read_bytes())
+    start = elf.offset_of(room)
+    content[start : start + len(data)] = data
+    filled = folder / image.elf.name
+    filled.write_bytes(content)
+    return filled

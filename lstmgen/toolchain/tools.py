@@ -12,6 +12,10 @@ from ..target import Target
 _SHOWN_LINES = 40
 
 
+class NotKnownError(ToolError):
+    """Something that a measurement can do without is not to be had; the text says why."""
+
+
 def find_tool(program: str, packages: Sequence[str], what_for: str) -> str:
     """Return the path of `program`; raises ToolError with the packages that bring it."""
     found = shutil.which(program)
@@ -20,6 +24,21 @@ def find_tool(program: str, packages: Sequence[str], what_for: str) -> str:
             f"{program} is not installed; {what_for} needs it. "
             f"On Debian and Ubuntu: apt-get install {' '.join(packages)}"
         )
+    return found
+
+
+def tool_beside(target: Target, program: str) -> str:
+    """Return the path of a program that comes with the target's compiler.
+
+    Raises NotKnownError if it is not installed.
+    """
+    how = target.compile
+    cc = find_tool(how.cc, how.packages, f"target {target.name}")
+    command = [cc, f"-print-prog-name={program}"]
+    result = call(command, Path.cwd(), timeout=60, what=f"asking {how.cc} for {program}")
+    found = shutil.which(result.stdout.decode(errors="replace").strip())
+    if found is None:
+        raise NotKnownError(f"{program}, which belongs to {how.cc}, is not installed")
     return found
 
 
@@ -45,10 +64,11 @@ def tool_versions(target: Target) -> dict[str, str]:
     present = {name for name in tools_of(target) if shutil.which(name)}
     if target.run.runner == "native" and shutil.which("valgrind"):
         present.add("valgrind")
-    return {program: _version(program) for program in sorted(present)}
+    return {program: version(program) for program in sorted(present)}
 
 
-def _version(program: str) -> str:
+def version(program: str) -> str:
+    """Return what the program says its version is, in one line."""
     result = subprocess.run(
         [program, "--version"],
         capture_output=True,

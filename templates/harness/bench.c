@@ -1,9 +1,14 @@
-/* Measure the model: stack, and the time of each step.
+/* Measure the model: stack, and the time of each step. Or take steps and nothing else, for
+ * whoever watches from outside.
  *
- * The input begins with two words, the steps to warm up and those to measure, and then
- * holds the inputs of one step after the other. */
+ * The first word of the input says which. MEASURE: two words follow, the steps to warm up and
+ * those to measure, then the inputs of one step after the other. STEP_...: the state to start
+ * from, unless that is what the reset makes it, then a word, how many steps, and their inputs;
+ * the output is the state behind them. */
 #include "io_model.h"
 #include "measure.h"
+
+enum { MEASURE, STEP_FROM_RESET, STEP_FROM_STATE };
 
 /* Enough for a loop over steps in `run` to show its stack. */
 #define RUN_STEPS 2u
@@ -47,13 +52,10 @@ static void put_loop(uint32_t rounds)
     put_time(measure_loop);
 }
 
-int main(void)
+static void measure(void)
 {
-    uint32_t warm, steps;
-
-    io_open();
-    warm = io_get_word();
-    steps = io_get_word();
+    uint32_t warm = io_get_word();
+    uint32_t steps = io_get_word();
 
     io_put_word(measure_stack(call_reset));
     io_get_inputs(x, RUN_STEPS * TESTED_INPUTS);
@@ -75,6 +77,51 @@ int main(void)
     for (; steps != 0u; steps--) {
         io_get_inputs(x, TESTED_INPUTS);
         put_time(tested_step);
+    }
+}
+
+static void take_steps(void)
+{
+    uint32_t steps = io_get_word();
+    const uint8_t *bytes = (const uint8_t *)&state;
+    uint32_t i;
+
+    for (; steps != 0u; steps--) {
+        io_get_inputs(x, TESTED_INPUTS);
+        tested_step(&state, x, y);
+    }
+    for (i = 0u; i < sizeof state; i++) {
+        io_put(bytes[i]);
+    }
+}
+
+static void get_state(void)
+{
+    uint8_t *bytes = (uint8_t *)&state;
+    uint32_t i;
+
+    for (i = 0u; i < sizeof state; i++) {
+        bytes[i] = io_get();
+    }
+}
+
+int main(void)
+{
+    io_open();
+    switch (io_get_word()) {
+    case MEASURE:
+        measure();
+        break;
+    case STEP_FROM_RESET:
+        tested_reset(&state);
+        take_steps();
+        break;
+    case STEP_FROM_STATE:
+        get_state();
+        take_steps();
+        break;
+    default:
+        io_exit(IO_BAD_COMMAND);
     }
     io_exit(IO_DONE);
 }

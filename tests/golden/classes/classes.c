@@ -65,6 +65,7 @@ static CLASSES_CODE_ATTR void classes_hidden_step(
     const int16_t x[CLASSES_HIDDEN_INPUTS],
     int16_t y[CLASSES_HIDDEN_OUTPUTS])
 {
+    /* Matrix-vector: x times the weights of a row. */
     for (uint_fast16_t row = 0u; row < CLASSES_HIDDEN_OUTPUTS; row++) {
         int32_t acc = classes_hidden_bias[row];
 
@@ -72,7 +73,7 @@ static CLASSES_CODE_ATTR void classes_hidden_step(
             acc += (int32_t)classes_hidden_w[row][n] * x[n];
         }
 
-        /* Pre-activation (rule N4): Q16.15. */
+        /* Elementwise: pre-activation (rule N4), Q16.15. */
         const int32_t v = classes_asr(acc, classes_hidden_shift[row]);
 
         y[row] = (int16_t)classes_clamp(v, 0, 32767);
@@ -93,6 +94,7 @@ static CLASSES_CODE_ATTR void classes_head_step(
     int32_t best = -2147483647; /* no accumulator is less */
     uint_fast16_t best_row = 0u;
 
+    /* Matrix-vector: x times the weights of a row. */
     for (uint_fast16_t row = 0u; row < CLASSES_HEAD_OUTPUTS; row++) {
         int32_t acc = classes_head_bias[row];
 
@@ -100,7 +102,7 @@ static CLASSES_CODE_ATTR void classes_head_step(
             acc += (int32_t)classes_head_w[row][n] * x[n];
         }
 
-        /* Rule N9: of equal accumulators the first wins. */
+        /* Elementwise: rule N9, of equal accumulators the first wins. */
         if (acc > best) {
             best = acc;
             best_row = row;

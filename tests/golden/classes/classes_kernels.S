@@ -72,7 +72,7 @@ classes_lstm0_step:
     ldr     r0, =classes_lstm0_stream
     cmp     r0, r0                      @ sets the carry, which stays set: rule N6's rounding
 1:
-    @ One unit: h and x times the weights of four gates, then its new state.
+    @ Matrix-vector: one unit, h and x times the weights of four gates.
     ldmia   r0!, {r1, r8-r12}
     add     r6, sp, #16
     mov     r7, #2
@@ -111,6 +111,7 @@ classes_lstm0_step:
     smlad   r1, r5, r3, r1
     smlad   r10, r6, r3, r10
     smlad   r12, r7, r3, r12
+    @ Elementwise: its gates and its new state.
     ldmia   r0!, {r2-r5}                @ shifts of i, f, g, o
     ldm     sp, {r6, r7, r9, r11}
     cmp     r5, #256                    @ less, with carry: not the last unit
@@ -147,6 +148,7 @@ classes_lstm0_step:
     asr     r2, r2, #15
     strh    r2, [lr], #2
     blt     1b
+    @ The rest: back to the caller.
     movw    r12, #44
     add     sp, sp, r12
     pop     {r4-r11, pc}
@@ -217,7 +219,7 @@ classes_lstm1_step:
     ldr     r0, =classes_lstm1_stream
     cmp     r0, r0                      @ sets the carry, which stays set: rule N6's rounding
 1:
-    @ One unit: h and x times the weights of four gates, then its new state.
+    @ Matrix-vector: one unit, h and x times the weights of four gates.
     ldmia   r0!, {r1, r8-r12}
     ldrd    r2, r3, [sp, #16]
     ldmia   r0!, {r4-r7}
@@ -263,6 +265,7 @@ classes_lstm1_step:
     smlad   r12, r7, r3, r12
     subs    r11, r11, #1
     bne     2b
+    @ Elementwise: its gates and its new state.
     ldmia   r0!, {r2-r5}                @ shifts of i, f, g, o
     ldm     sp, {r6, r7, r9, r11}
     cmp     r5, #256                    @ less, with carry: not the last unit
@@ -299,6 +302,7 @@ classes_lstm1_step:
     asr     r2, r2, #15
     strh    r2, [lr], #2
     blt     1b
+    @ The rest: back to the caller.
     movw    r12, #44
     add     sp, sp, r12
     pop     {r4-r11, pc}

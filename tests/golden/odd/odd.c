@@ -108,6 +108,7 @@ static ODD_CODE_ATTR void odd_pre_step(
     const int8_t x[ODD_PRE_INPUTS],
     int8_t y[ODD_PRE_OUTPUTS])
 {
+    /* Matrix-vector: x times the weights of a row. */
     for (uint_fast16_t row = 0u; row < ODD_PRE_OUTPUTS; row++) {
         int32_t acc = odd_pre_bias[row];
 
@@ -115,7 +116,7 @@ static ODD_CODE_ATTR void odd_pre_step(
             acc += (int32_t)odd_pre_w[row][n] * x[n];
         }
 
-        /* Pre-activation (rule N4): Q25.6. */
+        /* Elementwise: pre-activation (rule N4), Q25.6. */
         const int32_t v = odd_asr(acc, odd_pre_shift[row]);
 
         y[row] = (int8_t)odd_clamp(v, 0, 127);
@@ -144,6 +145,7 @@ static ODD_CODE_ATTR void odd_lstm0_step(
     for (uint_fast16_t n = 0u; n < ODD_LSTM0_UNITS; n++) {
         before[n] = h[n];
     }
+    /* Matrix-vector: x and h times the weights of a unit's four gates. */
     for (uint_fast16_t unit = 0u; unit < ODD_LSTM0_UNITS; unit++) {
         int32_t acc_i = 0;
         int32_t acc_f = 0;
@@ -172,7 +174,7 @@ static ODD_CODE_ATTR void odd_lstm0_step(
             acc_o += (int32_t)odd_lstm0_wh[unit][n][3] * v;
         }
 
-        /* Pre-activations (rule N4): i, f and o in Q14.17, g in Q13.18. */
+        /* Elementwise: pre-activations (rule N4), i, f and o in Q14.17, g in Q13.18. */
         const int32_t v_i = acc_i * 8;
         const int32_t v_f = acc_f * 8;
         const int32_t v_g = odd_shl(acc_g, odd_lstm0_shift[unit][2]);
@@ -206,6 +208,7 @@ static ODD_CODE_ATTR void odd_between_step(
     const int8_t x[ODD_BETWEEN_INPUTS],
     int8_t y[ODD_BETWEEN_OUTPUTS])
 {
+    /* Matrix-vector: x times the weights of a row. */
     for (uint_fast16_t row = 0u; row < ODD_BETWEEN_OUTPUTS; row++) {
         int32_t acc = odd_between_bias[row];
 
@@ -213,7 +216,7 @@ static ODD_CODE_ATTR void odd_between_step(
             acc += (int32_t)odd_between_w[row][n] * x[n];
         }
 
-        /* Pre-activation (rule N4): Q13.18. */
+        /* Elementwise: pre-activation (rule N4), Q13.18. */
         const int32_t v = odd_asr(acc, 4u);
 
         /* From Q0.15 to Q0.7, to nearest. */
@@ -246,6 +249,7 @@ static ODD_CODE_ATTR void odd_lstm1_step(
     for (uint_fast16_t n = 0u; n < ODD_LSTM1_UNITS; n++) {
         before[n] = h[n];
     }
+    /* Matrix-vector: x and h times the weights of a unit's four gates. */
     for (uint_fast16_t unit = 0u; unit < ODD_LSTM1_UNITS; unit++) {
         int32_t acc_i = odd_lstm1_bias[unit][0];
         int32_t acc_f = odd_lstm1_bias[unit][1];
@@ -269,7 +273,7 @@ static ODD_CODE_ATTR void odd_lstm1_step(
             acc_o += (int32_t)odd_lstm1_wh[unit][n][3] * v;
         }
 
-        /* Pre-activations (rule N4): i, f and o in Q14.17, g in Q13.18. */
+        /* Elementwise: pre-activations (rule N4), i, f and o in Q14.17, g in Q13.18. */
         const int32_t v_i = acc_i * 4;
         const int32_t v_f = odd_shl(acc_f, odd_lstm1_shift[unit][1]);
         const int32_t v_g = odd_shl(acc_g, odd_lstm1_shift[unit][2]);
@@ -307,6 +311,7 @@ static ODD_CODE_ATTR void odd_head_step(
     int32_t top = -1073741824; /* no logit is less (rule N4) */
     uint32_t sum = 32u;
 
+    /* Matrix-vector: x times the weights of a row. */
     for (uint_fast16_t row = 0u; row < ODD_HEAD_OUTPUTS; row++) {
         int32_t acc = odd_head_bias[row];
 
@@ -314,7 +319,7 @@ static ODD_CODE_ATTR void odd_head_step(
             acc += (int32_t)odd_head_w[row][n] * x[n];
         }
 
-        /* Pre-activation (rule N4): Q11.20. */
+        /* Elementwise: pre-activation (rule N4), Q11.20. */
         const int32_t v = odd_asr(acc, odd_head_shift[row]);
 
         logit[row] = v;
