@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from lstmgen.codegen.layout import deinterleave, interleave, pack_lstm, storage_bits
+from lstmgen.codegen.layout import deinterleave, fields, interleave, pack_lstm, storage_bits
 from lstmgen.errors import RangeError
 from lstmgen.quantized import Precision, QuantizedDense
 
@@ -64,3 +64,23 @@ def printed(text: str, symbol: str) -> np.ndarray:
     found = re.search(rf" {symbol}\[[^=]*= (\{{.*?\}});", text, re.DOTALL)
     assert found, symbol
     return np.array(re.findall(r"-?\d+", found[1]), np.int64)
+
+
+def test_fields_of_several_sizes_are_inverted(rng: np.random.Generator) -> None:
+    arrays = {
+        "a": rng.integers(-100, 100, (5, 7)),
+        "b": rng.integers(-30000, 30000, (5, 3)),
+        "c": rng.integers(-(1 << 31), 1 << 31, (5, 1)),
+    }
+    mixed = fields.Slot((("b", range(3)), ("a", range(2))), 2, 12)
+    rest = fields.Slot((("a", range(2, 7)),), 1, 5)
+    found = list(fields.turns(range(5), 2, [mixed, rest]))
+    found += fields.padding(found, 4)
+    assert fields.end(found) == 5 * 17 + 3
+    found += fields.turns([4, 3, 2, 1, 0], 5, [fields.column("c", 0, 4)])
+    words = fields.pack(found, arrays, behind=6)
+    assert 4 * words.size == 5 * 17 + 3 + 5 * 4 + 8
+    assert words[-7:-2].tolist() == arrays["c"][::-1, 0].tolist()
+    unpacked = fields.unpack(found, words, {name: array.shape for name, array in arrays.items()})
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(unpacked[name], array)

@@ -10,7 +10,18 @@ from typing import Any, Protocol
 from ...bounds import LayerBounds
 from ...qformat import IntArray
 from ...quantized import QuantizedDense, QuantizedLstm, Tables
-from . import armv6m, armv7em, armv7m, armv7m_dense, avr, avr_dense, mve, rv32imc, x86
+from . import (
+    armv6m,
+    armv7em,
+    armv7m,
+    armv7m_dense,
+    avr,
+    avr_dense,
+    mve,
+    mve_dense,
+    rv32imc,
+    x86,
+)
 from .kernel import EFFORTS, Choice, Effort, Kernel
 
 __all__ = [
@@ -67,10 +78,11 @@ _DENSE_FLAVOURS: dict[str, _DenseFlavour] = {
     "armv7em": armv7em,
     "armv7m": armv7m_dense,
     "armv8m": armv7em,
+    "mve": mve_dense,
 }
 """The same for dense layers."""
 
-_MID_SHIFTED = frozenset({"avr", "armv7em", "armv7m", "armv8m"})
+_MID_SHIFTED = frozenset({"avr", "armv7em", "armv7m", "armv8m", "mve"})
 """Those whose kernels know rule N3b."""
 
 
