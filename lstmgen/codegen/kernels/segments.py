@@ -1,4 +1,4 @@
-"""Columns in segments whose sums fit a lane, as few segments as a search of a moment finds.
+"""Columns in segments whose sums fit a lane, as few segments as a search finds in a moment.
 
 A sum does not care about the order of its terms, so any columns may share a segment: a column
 that is heavy in some row goes well with columns that are light there. Straight code ends the
@@ -9,11 +9,15 @@ words share segments of fixed sizes (`dealt`). All integers: equal arguments, eq
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...qformat import IntArray
 
 _KEPT = 16
-"""Orders that are pursued at a time."""
+"""Orders that are pursued at a time, fewer of very many columns and rows."""
+
+_WORK = 1 << 26
+"""Sums to look at: orders times columns squared times rows. They take a quarter of a second."""
 
 _EXCHANGES = 40
 """Exchanges without gain after which sizes count as too large."""
@@ -65,6 +69,7 @@ def _ordered(values: bytes, shape: tuple[int, int, int], limit: int) -> tuple[in
     ended = np.zeros(1, np.int64)
     used = np.zeros((1, columns), np.bool_)
     orders = np.zeros((1, 0), np.int64)
+    kept = min(max(_WORK // max(columns * terms.size, 1), 1), _KEPT)
     for _ in range(columns):
         longer = sums[:, None] + terms
         full = longer.max(3) > limit
@@ -72,7 +77,7 @@ def _ordered(values: bytes, shape: tuple[int, int, int], limit: int) -> tuple[in
         remaining = left[:, None] - terms
         closed = ended[:, None] + full.sum(2)
         promise = closed * limit + (longer + remaining).max(3).sum(2)
-        states, added = _best(np.where(used, np.iinfo(np.int64).max, promise), used)
+        states, added = _best(np.where(used, np.iinfo(np.int64).max, promise), used, kept)
         sums, left = longer[states, added], remaining[states, added]
         ended = closed[states, added]
         used = used[states]
@@ -81,7 +86,7 @@ def _ordered(values: bytes, shape: tuple[int, int, int], limit: int) -> tuple[in
     return tuple(map(int, orders[ended.argmin()]))
 
 
-def _best(promise: IntArray, used: np.ndarray) -> tuple[IntArray, IntArray]:
+def _best(promise: IntArray, used: NDArray[np.bool_], kept: int) -> tuple[IntArray, IntArray]:
     """Return the states, and the columns to add, of the least promises: no set of columns twice."""
     states, added, seen = [], [], set()
     for place in np.argsort(promise, axis=None, kind="stable"):
@@ -95,7 +100,7 @@ def _best(promise: IntArray, used: np.ndarray) -> tuple[IntArray, IntArray]:
             seen.add(key)
             states.append(state)
             added.append(column)
-        if len(states) == _KEPT:
+        if len(states) == kept:
             break
     return np.array(states), np.array(added)
 
