@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 
 from lstmgen.codegen.layout import deinterleave, fields, interleave, pack_lstm, storage_bits
+from lstmgen.codegen.layout.tables import lines
+from lstmgen.codegen.layout.words import int16, int32
+from lstmgen.emulator import ops
 from lstmgen.errors import RangeError
-from lstmgen.quantized import Precision, QuantizedDense
+from lstmgen.quantized import TABLE_BITS, Precision, QuantizedDense
+from lstmgen.quantizer.tables import load_tables
 
 from builders import PRECISIONS, quantized
 from compiled import sources
@@ -84,3 +88,16 @@ def test_fields_of_several_sizes_are_inverted(rng: np.random.Generator) -> None:
     unpacked = fields.unpack(found, words, {name: array.shape for name, array in arrays.items()})
     for name, array in arrays.items():
         np.testing.assert_array_equal(unpacked[name], array)
+
+
+@pytest.mark.parametrize("bits", TABLE_BITS)
+def test_lines_have_the_values_of_rule_n5(bits: int, rng: np.random.Generator) -> None:
+    tables = load_tables(bits)
+    middle = 1 << (bits + 14)
+    edges = np.arange(-middle, middle, 1 << 15)
+    v = np.concatenate([edges, edges + 1, edges + 32767, rng.integers(-middle, middle, 5000)])
+    for table in (tables.sigmoid, tables.tanh):
+        slope2, value = lines(table)[(v + middle) >> 15].T
+        np.testing.assert_array_equal(value, int16(value))
+        y = int32((value << 16) + slope2 * (v + middle + 1)) >> 16
+        np.testing.assert_array_equal(y, ops.activate(table, v))

@@ -11,6 +11,7 @@ from functools import cached_property
 from .. import __version__
 from ..bounds import bound_table, check
 from ..network import Outputs
+from ..qformat import IntArray
 from ..quantized import (
     NUMERICS_VERSION,
     Precision,
@@ -22,6 +23,7 @@ from .ctext import call, check_name, comment_text, unique_names
 from .describe import LayerNames
 from .kernels import Effort, choose, choose_dense
 from .layers import DenseView, LayerView, LstmView
+from .layout.tables import lines
 from .values import Array, Value
 
 
@@ -48,6 +50,7 @@ class ModelView:
 
     advance: the layers up to the last LSTM; head: those behind it (empty if there are none).
     copied_h: where LSTM values are the output, the expression that head copies from.
+    line_tables: whether the tables of activations are lines (layout/tables.py).
     """
 
     name: str
@@ -62,6 +65,7 @@ class ModelView:
     x: Value
     y: Value
     tables: tuple[Array, ...]
+    line_tables: bool
     half_table: int
     product_rounding: int
     product_shift: int
@@ -143,7 +147,22 @@ class ModelView:
     @cached_property
     def helpers(self) -> frozenset[str]:
         """The functions that some layer calls; no others are emitted."""
-        return frozenset[str]().union(*(layer.helpers for layer in self.layers))
+        called = frozenset[str]().union(*(layer.helpers for layer in self.layers))
+        if not self.line_tables or "activate" not in called:
+            return called
+        called = called - {"activate"} | {"activate_line"}
+        return called if self.softmax else called - {"interpolate"}
+
+    @property
+    def softmax(self) -> bool:
+        """Whether the output is a softmax's."""
+        last = self.layers[-1]
+        return isinstance(last, DenseView) and last.activation == "softmax"
+
+    @property
+    def line_origin(self) -> int:
+        """What V plus this is: how far from the first V of line tables, and one (rule N5)."""
+        return (self.half_table << 15) + 1
 
     @property
     def assembly_layers(self) -> tuple[LayerView, ...]:
@@ -189,6 +208,7 @@ def model_view(
     behind = max(i for i, layer in enumerate(layers) if isinstance(layer, LstmView)) + 1
     last = layers[behind - 1]
     assert isinstance(last, LstmView)
+    line_tables = any(layer.kernel is not None and layer.kernel.line_tables for layer in layers)
     return ModelView(
         name=comment_text(q.name),
         prefix=prefix,
@@ -201,7 +221,8 @@ def model_view(
         outputs=q.width,
         x=Value(q.x),
         y=Value(q.y),
-        tables=tuple(_tables(prefix, q)),
+        tables=tuple(_tables(prefix, q, line_tables)),
+        line_tables=line_tables,
         half_table=1 << (q.tables.bits - 1),
         product_rounding=1 << q.tables.product_shift,
         product_shift=q.tables.product_shift,
@@ -231,15 +252,22 @@ def _part(layers: list[LayerView], source: str, output: str | None) -> Part:
     return Part(tuple(buffers), tuple(calls))
 
 
-def _tables(prefix: str, q: QuantizedNetwork) -> Iterator[Array]:
-    words = "Pairs of twice the slope and the value at the even edge, "
-    for name, table, what, format_ in (
-        ("sigmoid", q.tables.sigmoid, "Sigmoid of -16 .. 16", "Q0.15"),
-        ("tanh", q.tables.tanh, "Hyperbolic tangent of -8 .. 8", "Q0.15"),
-        ("exp2", q.tables.exp2, "2^x of 0 .. 1", "Q1.14"),
+def _tables(prefix: str, q: QuantizedNetwork, as_lines: bool) -> Iterator[Array]:
+    words = "Pairs of twice the slope and the value "
+    edge = words + "at the even edge"
+    first = words + "that the line has at the first of all segments, modulo 2^16"
+    last = q.layers[-1]
+    for name, table, what in (
+        ("sigmoid", q.tables.sigmoid, "Sigmoid of -16 .. 16"),
+        ("tanh", q.tables.tanh, "Hyperbolic tangent of -8 .. 8"),
     ):
-        last = q.layers[-1]
-        softmax = isinstance(last, QuantizedDense) and last.activation == "softmax"
-        if name != "exp2" or softmax:
-            what = f"{what} in {len(table)} segments (rule N{'10' if name == 'exp2' else '5'})"
-            yield Array(f"{prefix}_{name}", 16, f"[{len(table)}][2]", table, what, words + format_)
+        text = f"{what} in {len(table)} segments (rule N5)"
+        rows, where = (lines(table), first) if as_lines else (table, edge)
+        yield _table(f"{prefix}_{name}", rows, text, f"{where}, Q0.15")
+    if isinstance(last, QuantizedDense) and last.activation == "softmax":
+        text = f"2^x of 0 .. 1 in {len(q.tables.exp2)} segments (rule N10)"
+        yield _table(f"{prefix}_exp2", q.tables.exp2, text, f"{edge}, Q1.14")
+
+
+def _table(symbol: str, rows: IntArray, what: str, format_: str) -> Array:
+    return Array(symbol, 16, f"[{len(rows)}][2]", rows, what, format_)

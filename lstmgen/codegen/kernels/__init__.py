@@ -79,10 +79,11 @@ _DENSE_FLAVOURS: dict[str, _DenseFlavour] = {
     "armv7m": armv7m_dense,
     "armv8m": armv7em,
     "mve": mve_dense,
+    "rv32imc": rv32imc,
 }
 """The same for dense layers."""
 
-_MID_SHIFTED = frozenset({"avr", "armv7em", "armv7m", "armv8m", "mve"})
+_MID_SHIFTED = frozenset({"avr", "armv7em", "armv7m", "armv8m", "mve", "rv32imc"})
 """Those whose kernels know rule N3b."""
 
 

@@ -23,16 +23,21 @@ class Kernel:
     stream: integers that the kernel reads from front to back: weights, biases, shifts.
     stream_bits: their width. far: whether they may lie beyond what C's pointers reach.
     helpers: functions of the C file that a kernel in C calls.
-    copies_output: whether the template has a macro `copy_output`, for a last layer.
+    line_tables: whether it wants the activation tables as lines (layout/tables.py).
     """
 
     name: str
     template: str
     stream: IntArray
-    copies_output: ClassVar[bool] = False
+    line_tables: ClassVar[bool] = False
     stream_bits: ClassVar[Literal[16, 32]] = 32
     far: ClassVar[bool] = False
     helpers: ClassVar[frozenset[str]] = frozenset()
+
+    @property
+    def copies_output(self) -> bool:
+        """Whether the template has a macro `copy_output`, for a last layer."""
+        return False
 
     @property
     def in_c(self) -> bool:

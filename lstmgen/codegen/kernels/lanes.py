@@ -1,23 +1,14 @@
 """What Arm cores that multiply 32 bits at a time ask of a layer, and segments of its columns."""
 
-from collections.abc import Callable
-
 import numpy as np
-from numpy.typing import NDArray
 
 from ...bounds import LayerBounds, hidden_magnitude
 from ...qformat import IntArray
 from ...quantized import QuantizedLstm
-from .segments import balanced_segments
-
-_Cost = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-"""What a segment's (rows, candidates) sums would cost, an entry per candidate."""
+from .segments import ends, ordered
 
 SEGMENT_LIMIT = 32766
 """Largest |sum| of a lane: with 2**15 added it stays within 16 bits."""
-
-_SEARCHED = 1 << 16
-"""Weights up to which segments are searched for, which takes seconds; it spares one in ten."""
 
 
 def refusal(layer: QuantizedLstm, bounds: LayerBounds) -> str | None:
@@ -46,59 +37,17 @@ def packed(reach: IntArray) -> tuple[int, ...] | None:
 
     reach: (4, k, columns) the largest |product| of each weight.
     """
-    if reach.size and reach.max() > SEGMENT_LIMIT:
+    if reach.max(initial=0) > SEGMENT_LIMIT:
         return None
-    rows = reach.reshape(-1, reach.shape[2])
-    parts = rows / SEGMENT_LIMIT
-    # The fullest row, or a mean that weighs full rows most, or as it is, or the fewest segments
-    # for all four gates: none is always best, as each word has segments of its own.
-    orders = [
-        _greedy(parts, lambda sums: sums.max(0)),
-        _greedy(parts, lambda sums: (sums**8).sum(0)),
-        tuple(range(reach.shape[2])),
-    ]
-    if reach.size <= _SEARCHED:
-        segments = balanced_segments(rows, SEGMENT_LIMIT) or ()
-        orders.append(tuple(column for segment in segments for column in segment))
-    return min(
-        orders, key=lambda order: sum(len(ends) for ends in word_ends(reach[:, :, list(order)]))
-    )
-
-
-def _greedy(rows: NDArray[np.float64], cost: _Cost) -> tuple[int, ...]:
-    """Return an order in which a segment takes the column of the least cost until none fits."""
-    order: list[int] = []
-    left = np.arange(rows.shape[1])
-    total = np.zeros((rows.shape[0], 1))
-    while left.size:
-        sums = total + rows[:, left]
-        fits = sums.max(0) <= 1
-        if fits.any():
-            best = int(np.where(fits, cost(sums), np.inf).argmin())
-            total = sums[:, best : best + 1]
-            order.append(int(left[best]))
-            left = np.delete(left, best)
-        else:
-            total = np.zeros_like(total)
-    return tuple(order)
+    return ordered(_words(reach), SEGMENT_LIMIT)
 
 
 def word_ends(reach: IntArray) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return segment_ends of (i, f) and (g, o) for reach (4, k, columns)."""
-    columns = reach.shape[2]
-    return (
-        segment_ends(reach[:2].reshape(-1, columns)),
-        segment_ends(reach[2:].reshape(-1, columns)),
-    )
+    """Return behind which of the columns, in their order, (i, f) and (g, o) end segments."""
+    first, second = ends(_words(reach), tuple(range(reach.shape[2])), SEGMENT_LIMIT)
+    return first, second
 
 
-def segment_ends(reach: IntArray) -> tuple[int, ...]:
-    """Return behind which columns, in the order of `reach`, the sum of `lanes` is taken apart."""
-    ends = []
-    total = np.zeros(reach.shape[0], np.int64)
-    for column, products in enumerate(reach.T):
-        if (total + products).max() > SEGMENT_LIMIT:
-            ends.append(column - 1)
-            total = np.zeros_like(total)
-        total = total + products
-    return (*ends, reach.shape[1] - 1)
+def _words(reach: IntArray) -> IntArray:
+    """Return (2, 2k, columns): the rows that share a word."""
+    return reach.reshape(2, -1, reach.shape[2])

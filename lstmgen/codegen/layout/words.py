@@ -1,4 +1,4 @@
-"""Integers in 32-bit words."""
+"""Integers in words of 32 bits and less."""
 
 from ...qformat import IntArray
 
@@ -8,9 +8,14 @@ def int32(value: IntArray) -> IntArray:
     return ((value & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000
 
 
+def int16(value: IntArray) -> IntArray:
+    """Return the value modulo 2**16 as a signed number."""
+    return ((value & 0xFFFF) ^ 0x8000) - 0x8000
+
+
 def halves(words: IntArray) -> tuple[IntArray, IntArray]:
     """Return the low and the high half of each word, as signed numbers."""
-    return ((words & 0xFFFF) ^ 0x8000) - 0x8000, words >> 16
+    return int16(words), words >> 16
 
 
 def round_up(count: int, multiple: int) -> int:
