@@ -125,7 +125,8 @@ def test_two_measurements_are_equal(name: str) -> None:
     assert first == bench(q, target)
     assert first.macs_per_step == q.macs_per_step
     if first.instructions_per_step is not None:
-        assert first.instructions_per_step > q.macs_per_step
+        # No core here multiplies more than 16 times in an instruction.
+        assert first.instructions_per_step > q.macs_per_step / 16
     assert min(first.code_bytes, first.table_bytes, first.state_bytes) > 50
     assert first.weights_bytes >= sum(layer.wx.size + layer.wh.size for layer in q.lstms)
 
