@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .codegen import generate
     from .emulator import Emulator
-    from .network import Dense, Lstm, Network
+    from .layers import Dense, Lstm
+    from .network import Network
     from .output import build
     from .quantized import NUMERICS_VERSION, QuantizedNetwork
     from .quantizer import quantize
@@ -44,9 +45,9 @@ __all__ = [
 # Imported on first use, so that `lstmgen --help` need not wait for numpy.
 _HOMES = {
     "NUMERICS_VERSION": "quantized",
-    "Dense": "network",
+    "Dense": "layers",
     "Emulator": "emulator",
-    "Lstm": "network",
+    "Lstm": "layers",
     "Network": "network",
     "QuantizedNetwork": "quantized",
     "ReadOptions": "readers",

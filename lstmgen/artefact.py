@@ -14,7 +14,8 @@ import numpy as np
 
 from .bounds import check
 from .errors import LstmgenError, ModelError
-from .network import ACTIVATIONS, HEADS, MAX_LAYERS, MAX_WEIGHTS, MAX_WIDTH
+from .layers import ACTIVATIONS, HEADS
+from .network import MAX_LAYERS, MAX_WEIGHTS, MAX_WIDTH
 from .npz import Array, npz_bytes, read_npz, write_npz
 from .qformat import MAX_FRAC, MIN_FRAC, IntArray, QFormat
 from .quantized import (

@@ -1,30 +1,29 @@
-"""The float network: what a reader returns and what gets quantized.
-
-A layer computes, for x(t) of shape (n,), with rows of W, U and b in gate order i, f, g, o:
-
-    z = W x(t) + U h(t-1) + b
-    c(t) = sigmoid(z_f) * c(t-1) + sigmoid(z_i) * tanh(z_g)
-    h(t) = sigmoid(z_o) * tanh(c(t))
-"""
+"""The float network: what a reader returns and what gets quantized."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from os import PathLike
 from typing import Literal, Self, get_args
 
 import numpy as np
 
 from .errors import ModelError
-from .qformat import FloatArray
+from .layers import (
+    HEADS,
+    Activation,
+    Bidirectional,
+    Dense,
+    Embedding,
+    Gru,
+    Layer,
+    Lstm,
+    Recurrent,
+    arrays_of,
+    parts_of,
+    recurrent_parts,
+)
 
-Activation = Literal["linear", "relu", "sigmoid", "tanh", "softmax", "argmax"]
 Outputs = Literal["last", "sequence"]
-
-ACTIVATIONS: tuple[str, ...] = get_args(Activation)
-HEADS = ("softmax", "argmax")
-"""Activations that only the last layer may have."""
-
-GATES = ("i", "f", "g", "o")
 
 MAX_WIDTH = 4096
 """Largest number of inputs, units or outputs of a layer."""
@@ -36,102 +35,13 @@ MAX_LAYERS = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Lstm:
-    """One LSTM layer of k units over n inputs.
-
-    W: (4k, n), U: (4k, k), b: (4k,), rows in gate order i, f, g, o.
-    h0, c0: (k,) initial hidden and cell state; None stands for zeros.
-    """
-
-    name: str
-    W: FloatArray
-    U: FloatArray
-    b: FloatArray
-    h0: FloatArray | None = None
-    c0: FloatArray | None = None
-
-    @property
-    def inputs(self) -> int:
-        """The number n of inputs."""
-        return int(self.W.shape[1])
-
-    @property
-    def units(self) -> int:
-        """The number k of units."""
-        return int(self.U.shape[1])
-
-    @property
-    def width(self) -> int:
-        """The number of values the layer hands on."""
-        return self.units
-
-    def shape_problems(self) -> Iterator[str]:
-        """Yield a line for each array whose shape does not fit the recurrent matrix."""
-        if self.U.ndim != 2 or 0 in self.U.shape or self.U.shape[0] != 4 * self.U.shape[1]:
-            yield f"{self.name}.U is {self.U.shape}; expected (4k, k) for k >= 1 units"
-            return
-        k = self.units
-        because = f"since {self.name}.U has {k} units"
-        if self.W.ndim != 2 or self.W.shape[0] != 4 * k or self.W.shape[1] == 0:
-            n = self.W.shape[1] if self.W.ndim == 2 and self.W.shape[1] else "n"
-            yield f"{self.name}.W is {self.W.shape}; expected ({4 * k}, {n}), {because}"
-        if self.b.shape != (4 * k,):
-            yield f"{self.name}.b is {self.b.shape}; expected ({4 * k},), {because}"
-        for key in ("h0", "c0"):
-            state = getattr(self, key)
-            if state is not None and state.shape != (k,):
-                yield f"{self.name}.{key} is {state.shape}; expected ({k},), {because}"
-
-
-@dataclass(frozen=True, eq=False)
-class Dense:
-    """One dense layer y = activation(W x + b) from n inputs to m outputs.
-
-    W: (m, n), b: (m,).
-    """
-
-    name: str
-    W: FloatArray
-    b: FloatArray
-    activation: Activation = "linear"
-
-    @property
-    def inputs(self) -> int:
-        """The number n of inputs."""
-        return int(self.W.shape[1])
-
-    @property
-    def width(self) -> int:
-        """The number of values the layer hands on (argmax: one class index)."""
-        return 1 if self.activation == "argmax" else int(self.W.shape[0])
-
-    def shape_problems(self) -> Iterator[str]:
-        """Yield a line for each array whose shape does not fit the matrix."""
-        if self.W.ndim != 2 or 0 in self.W.shape:
-            yield f"{self.name}.W is {self.W.shape}; expected (outputs, inputs), both at least 1"
-            return
-        if self.b.shape != self.W.shape[:1]:
-            rows = self.W.shape[0]
-            yield (
-                f"{self.name}.b is {self.b.shape}; expected ({rows},), "
-                f"since {self.name}.W has {rows} rows"
-            )
-        if self.activation not in ACTIVATIONS:
-            yield (
-                f"{self.name}: activation {self.activation!r} is unknown; "
-                f"expected one of {', '.join(ACTIVATIONS)}"
-            )
-
-
-Layer = Lstm | Dense
-
-
-@dataclass(frozen=True, eq=False)
 class Network:
-    """A chain of layers, at least one of them an LSTM, checked when it is made.
+    """A chain of layers, at least one of them recurrent, checked when it is made.
 
-    outputs: whether `run` returns the values after the last time step, shape (width,),
-        or those of every step, shape (T, width). Dense layers apply to each time step.
+    outputs: whether `run` returns the last recurrent layer's last values taken through the
+        layers behind it, shape (width,), or those of every step, shape (T, width). "Last" is
+        after the last step that the layer takes, which of a reverse layer is at time 0.
+        Dense layers apply to each time step.
     input_range: the (lowest, highest) input the model was trained on, where known.
     notes: what a reader found out or assumed, a sentence each, for the user to see.
     """
@@ -164,16 +74,28 @@ class Network:
         return last.activation if isinstance(last, Dense) else None
 
     @property
+    def recurrent(self) -> tuple[Recurrent, ...]:
+        """The LSTM and GRU layers in order, a bidirectional layer's forward half first."""
+        return tuple(part for layer in self.layers for part in recurrent_parts(layer))
+
+    @property
     def lstms(self) -> tuple[Lstm, ...]:
-        """The LSTM layers, in order."""
-        return tuple(layer for layer in self.layers if isinstance(layer, Lstm))
+        """The LSTM layers among them."""
+        return tuple(part for part in self.recurrent if isinstance(part, Lstm))
+
+    @property
+    def streams(self) -> bool:
+        """Whether the network can be run step by step, as every layer goes forward."""
+        return not any(
+            isinstance(layer, Bidirectional)
+            or (isinstance(layer, Lstm | Gru) and layer.direction != "forward")
+            for layer in self.layers
+        )
 
     @property
     def macs_per_step(self) -> int:
         """Multiply-accumulates of one time step: 4k(n+k) for an LSTM, nm for a dense layer."""
-        return sum(
-            layer.W.size + (layer.U.size if isinstance(layer, Lstm) else 0) for layer in self.layers
-        )
+        return sum(layer.macs for layer in self.layers)
 
     @classmethod
     def of(cls, *layers: Layer, **options: object) -> Self:
@@ -187,14 +109,15 @@ class Network:
         save_network(self, path)
 
     def _problems(self) -> Iterator[str]:
-        if not any(isinstance(layer, Lstm) for layer in self.layers):
+        if not self.recurrent:
             count = len(self.layers)
             found = f"{count} layers, none of them an LSTM" if count else "no layers"
             yield f"{self.name}: the network has {found}; expected at least one LSTM layer"
             return
         if len(self.layers) > MAX_LAYERS:
             yield f"{self.name}: {len(self.layers)} layers; expected at most {MAX_LAYERS}"
-        names = [layer.name for layer in self.layers]
+        names = [part.name for layer in self.layers for part in parts_of(layer)]
+        names += [layer.name for layer in self.layers if isinstance(layer, Bidirectional)]
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield f"{self.name}: {names.count(name)} layers are called {name!r}; expected one"
         if self.outputs not in get_args(Outputs):
@@ -203,12 +126,18 @@ class Network:
         shape_problems = [line for layer in self.layers for line in layer.shape_problems()]
         yield from shape_problems
         for layer in self.layers:
-            yield from _value_problems(layer)
+            for part in parts_of(layer):
+                yield from _value_problems(part)
         if shape_problems:
             return
         yield from self._size_problems()
+        yield from self._chain_problems()
+
+    def _chain_problems(self) -> Iterator[str]:
         for below, layer in zip(self.layers, self.layers[1:], strict=False):
-            if isinstance(below, Dense) and below.activation in HEADS:
+            if isinstance(layer, Embedding):
+                yield f"{layer.name}: an embedding behind {below.name}; expected it to be first"
+            elif isinstance(below, Dense) and below.activation in HEADS:
                 yield (
                     f"{below.name}: {below.activation} is followed by {layer.name}; "
                     "expected it on the last layer only"
@@ -217,6 +146,16 @@ class Network:
                 yield (
                     f"{layer.name}.W takes {layer.inputs} inputs; expected {below.width}, "
                     f"the width of {below.name}"
+                )
+        for layer in self.layers:
+            if not isinstance(layer, Dense) or layer.skip is None:
+                continue
+            if layer is not self.layers[-1] or isinstance(self.layers[0], Embedding):
+                yield f"{layer.name}: skip; expected it on the last layer, and real inputs"
+            elif layer.skip.shape[1] != self.inputs:
+                yield (
+                    f"{layer.name}.skip takes {layer.skip.shape[1]} inputs; expected "
+                    f"{self.inputs}, those of the network"
                 )
 
     def _input_range_problems(self) -> Iterator[str]:
@@ -228,23 +167,20 @@ class Network:
 
     def _size_problems(self) -> Iterator[str]:
         for layer in self.layers:
-            rows = layer.units if isinstance(layer, Lstm) else layer.W.shape[0]
-            if max(layer.inputs, rows) > MAX_WIDTH:
+            rows = [layer.W.shape[0]] if isinstance(layer, Dense) else [layer.width]
+            rows += [part.units for part in recurrent_parts(layer)]
+            if max(layer.inputs, *rows) > MAX_WIDTH:
                 yield (
-                    f"{layer.name}: {layer.inputs} inputs, {rows} outputs; "
+                    f"{layer.name}: {layer.inputs} inputs, {max(rows)} outputs; "
                     f"expected at most {MAX_WIDTH} each"
                 )
-        if self.macs_per_step > MAX_WEIGHTS:
-            yield f"{self.name}: {self.macs_per_step} weights; expected at most {MAX_WEIGHTS}"
+        weights = self.macs_per_step
+        weights += sum(layer.table.size for layer in self.layers if isinstance(layer, Embedding))
+        if weights > MAX_WEIGHTS:
+            yield f"{self.name}: {weights} weights; expected at most {MAX_WEIGHTS}"
 
 
-def arrays_of(layer: Layer) -> dict[str, FloatArray]:
-    """Return the layer's arrays by their name in the schema (W, U, b, h0, c0)."""
-    values = {f.name: getattr(layer, f.name) for f in fields(layer)}
-    return {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
-
-
-def _value_problems(layer: Layer) -> Iterator[str]:
+def _value_problems(layer: Recurrent | Dense | Embedding) -> Iterator[str]:
     for key, array in arrays_of(layer).items():
         wrong = int(np.count_nonzero(~np.isfinite(array)))
         if wrong:

@@ -9,7 +9,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from .network import Activation, Outputs
+from .layers import Activation
+from .network import Outputs
 from .qformat import IntArray, QFormat
 
 NUMERICS_VERSION = 1

@@ -11,7 +11,8 @@ from . import reference
 from .dataset import Dataset
 from .emulator import Emulator
 from .errors import ModelError
-from .network import HEADS, Network
+from .layers import HEADS
+from .network import Network
 from .qformat import FloatArray, IntArray
 from .quantized import QuantizedDense, QuantizedLstm, QuantizedNetwork
 

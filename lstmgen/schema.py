@@ -12,7 +12,8 @@ from typing import Any, cast
 import numpy as np
 
 from .errors import ModelError
-from .network import Activation, Dense, Layer, Lstm, Network, arrays_of
+from .layers import Activation, Dense, Layer, Lstm, arrays_of
+from .network import Network
 from .npz import Array, write_npz
 from .qformat import FloatArray
 from .weights import DATA_ARRAYS, build_network, data_note, gate_order, to_ifgo, weights_of
@@ -42,6 +43,7 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> None:
             raise ModelError(f"{_short(name)} cannot be saved as a name; {_NAME_RULE}")
     arrays: dict[str, Array] = {KEY: np.array(json.dumps(_description(network)))}
     for layer in network.layers:
+        assert isinstance(layer, Lstm | Dense)
         for key, array in arrays_of(layer).items():
             arrays[f"{layer.name}.{key}"] = _smallest(array)
     write_npz(path, arrays)
@@ -99,6 +101,7 @@ def _description(network: Network) -> dict[str, object]:
         if isinstance(layer, Lstm)
         else {"type": "dense", "name": layer.name, "activation": layer.activation}
         for layer in network.layers
+        if isinstance(layer, Lstm | Dense)
     ]
     return description
 

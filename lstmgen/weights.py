@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from .errors import ModelError
-from .network import MAX_WEIGHTS, Layer, Network
+from .layers import Layer
+from .network import MAX_WEIGHTS, Network
 from .npz import Array
 from .qformat import FloatArray
 

@@ -209,7 +209,7 @@ def test_heads(tmp_path: Path, head: str, activation: str) -> None:
         ),
         (
             {"activations": {"lstm_l0": "relu"}},
-            r"--activation lstm_l0=relu: 'lstm_l0' is an LSTM layer; dense layers here: fc",
+            r"--activation lstm_l0=relu: 'lstm_l0' is no dense layer; dense layers here: fc",
         ),
         (
             {"activations": {"fc": "selu"}},

@@ -10,7 +10,8 @@ import click
 from .. import artefact
 from ..errors import ModelError
 from ..expect import Agreement, compare
-from ..network import Dense, Layer, Network
+from ..layers import Dense, Layer, Lstm
+from ..network import Network
 from ..npz import read_npz
 from ..quantized import QuantizedNetwork
 from .options import json_option, model_options, read_network
@@ -77,6 +78,8 @@ def _print(network: Network) -> None:
 def _shape(layer: Layer) -> str:
     if isinstance(layer, Dense):
         return f"dense {layer.inputs} -> {layer.W.shape[0]}, {layer.activation}"
+    if not isinstance(layer, Lstm):
+        return f"{type(layer).__name__} {layer.inputs} -> {layer.width}"
     initial = [key for key in ("h0", "c0") if getattr(layer, key) is not None]
     given = f", initial {' and '.join(initial)}" if initial else ""
     return f"LSTM {layer.inputs} -> {layer.units}{given}"

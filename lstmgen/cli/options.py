@@ -13,7 +13,8 @@ from ..codegen import EFFORTS
 from ..codegen.ctext import MAX_NAME
 from ..dataset import load_calibration
 from ..errors import ModelError, OutputError
-from ..network import Activation, Network, Outputs
+from ..layers import Activation
+from ..network import Network, Outputs
 from ..output import read_folder
 from ..quantized import PRECISIONS, Precision, QuantizedNetwork
 from ..quantizer import quantize

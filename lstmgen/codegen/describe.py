@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..bounds import LayerBounds, argument_limit
-from ..network import GATES
+from ..layers import GATES
 from ..qformat import IntArray, QFormat
 from ..quantized import QuantizedDense, QuantizedLstm, Tables
 from .ctext import comment_text

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..network import Activation
+from ..layers import Activation
 from ..qformat import QFormat
 from .kernels import Kernel
 from .rescale import Rescale

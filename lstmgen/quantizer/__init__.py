@@ -1,10 +1,13 @@
 """From a float network to integers: formats, rounding and the overflow proof."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from ..bounds import check, magnitude
 from ..errors import ModelError
-from ..network import Dense, Lstm, Network
+from ..layers import Bidirectional, Dense, Embedding, Gru, Layer, Lstm
+from ..network import Network
 from ..qformat import FloatArray, QFormat, max_frac
 from ..quantized import (
     PRECISIONS,
@@ -47,6 +50,9 @@ def quantize(
         raise ModelError(
             f"table bits {bits}; expected {TABLE_BITS.start} to {TABLE_BITS.stop - 1}"
         )
+    problems = [line for layer in network.layers for line in _refusals(layer)]
+    if problems:
+        raise ModelError.of(problems)
     tables = load_tables(bits)
     ranges = measure(network, calibration)
     layers: list[QuantizedLayer] = []
@@ -55,11 +61,13 @@ def quantize(
     reach, below = -x.lo, ""
     for at, layer in enumerate(network.layers):
         quantized: QuantizedLayer
+        assert isinstance(layer, Lstm | Dense)  # the others have been refused
         if isinstance(layer, Lstm):
             place = LstmPlace(x, reach, ranges.square(below), ranges.square(layer.name))
             quantized = quantize_lstm(layer, mode, tables, place, mid_shift)
         else:
             above = network.layers[at + 1] if at + 1 < len(network.layers) else None
+            assert not isinstance(above, Gru | Bidirectional | Embedding)
             y = _dense_format(layer, above, mode, ranges, x.step * reach)
             quantized = quantize_dense(layer, DensePlace(x, reach, y), tables)
         layers.append(quantized)
@@ -101,3 +109,19 @@ def _dense_format(
             "rescale its weights, or give --calibration"
         )
     return QFormat(bits, max_frac(peak, bits))
+
+
+def _refusals(layer: Layer) -> Iterator[str]:
+    """Yield what of a layer has no integers yet."""
+    if isinstance(layer, Gru | Bidirectional | Embedding):
+        yield f"{layer.name}: a {type(layer).__name__} layer cannot be quantized yet"
+    elif isinstance(layer, Dense):
+        if layer.skip is not None:
+            yield f"{layer.name}: skip cannot be quantized yet"
+    else:
+        plain = Lstm(layer.name, layer.W, layer.U, layer.b)
+        for key in (
+            "peephole", "projection", "gate", "cell", "output", "clip", "cell_clip", "direction"
+        ):
+            if getattr(layer, key) is not getattr(plain, key):
+                yield f"{layer.name}: {key} {getattr(layer, key)} cannot be quantized yet"

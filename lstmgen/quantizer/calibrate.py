@@ -7,7 +7,8 @@ import numpy as np
 from .. import reference
 from ..dataset import check_inputs
 from ..errors import ModelError
-from ..network import Dense, Network
+from ..layers import Dense
+from ..network import Network
 from ..qformat import FloatArray
 
 DEFAULT_RANGE = (-4.0, 4.0)

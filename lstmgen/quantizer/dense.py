@@ -6,7 +6,7 @@ import numpy as np
 
 from ..bounds import INT32_MAX, row_bounds
 from ..errors import ModelError
-from ..network import Dense
+from ..layers import Dense
 from ..qformat import FloatArray, IntArray, QFormat, max_frac
 from ..quantized import SOFTMAX_FRAC, QuantizedDense, Tables
 from .modes import DENSE_WEIGHT_BITS

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..bounds import MAX_MID_SHIFT, row_bounds
 from ..errors import ModelError
-from ..network import GATES, Lstm
+from ..layers import GATES, Lstm
 from ..qformat import FloatArray, IntArray, QFormat, max_frac
 from ..quantized import QuantizedLstm, Tables
 from .modes import Mode

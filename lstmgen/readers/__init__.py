@@ -1,19 +1,19 @@
-"""Reading trained networks: `read_model` takes a file of any known convention."""
+"""Reading trained networks: `read_model` takes a file of any known format."""
 
 import os
 
 from ..network import Network
-from . import npz
-from .options import CONVENTIONS, ReadOptions, complete
+from .formats import format_of
+from .options import CONVENTIONS, Draft, ReadOptions, complete
 
-__all__ = ["CONVENTIONS", "ReadOptions", "read_model"]
+__all__ = ["CONVENTIONS", "Draft", "ReadOptions", "read_model"]
 
 
 def read_model(path: str | os.PathLike[str], options: ReadOptions | None = None) -> Network:
     """Return the network in a model file; a ModelError lists everything wrong with it.
 
-    The convention is told from the content, not from the file's name. `options` hold what
-    arrays cannot tell; each default that was used instead is named in `Network.notes`.
+    The format is told from the content, not from the file's name. `options` hold what a file
+    cannot tell; each default that was used instead is named in `Network.notes`.
     """
     options = options or ReadOptions()
-    return complete(npz.read(path, options.convention), options)
+    return complete(format_of(path).read(path, options), options)

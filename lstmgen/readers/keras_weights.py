@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..errors import ModelError
-from ..network import Dense, Layer, Lstm
+from ..layers import Dense, Layer, Lstm
 from ..npz import Array
 from ..qformat import FloatArray
 from ..weights import DATA_ARRAYS, data_note, weights_of

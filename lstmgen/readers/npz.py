@@ -10,7 +10,7 @@ from ..errors import ModelError
 from ..npz import Array, read_npz
 from ..weights import DATA_ARRAYS
 from . import keras_weights, plain, state_dict
-from .options import CONVENTIONS, Draft
+from .options import CONVENTIONS, Draft, ReadOptions
 
 _READERS = {
     "schema": lambda arrays, source, name: _of_schema(arrays, source),
@@ -30,13 +30,13 @@ _MARKS = {
 """A file follows a convention if one of its arrays has a name of this form."""
 
 
-def read(path: str | os.PathLike[str], convention: str | None = None) -> Draft:
-    """Return what the arrays of an .npz file tell, read by `convention` or by the one that fits."""
+def read(path: str | os.PathLike[str], options: ReadOptions) -> Draft:
+    """Return what the arrays of a file tell, by the convention wanted or the one that fits."""
     arrays = read_npz(path)
     source = str(path)
     stem = Path(path).stem
     name = stem if stem.isprintable() and len(stem) <= 64 else "model"
-    return _READERS[convention_of(arrays, source, convention)](arrays, source, name)
+    return _READERS[convention_of(arrays, source, options.convention)](arrays, source, name)
 
 
 def convention_of(arrays: Mapping[str, Array], source: str, wanted: str | None = None) -> str:

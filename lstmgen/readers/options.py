@@ -4,7 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast, get_args
 
-from ..network import Activation, Dense, Layer, Lstm, Network, Outputs
+from ..folding import Affine, fold
+from ..layers import Activation, Dense, Layer, Lstm
+from ..network import Network, Outputs
 from ..weights import build_network
 
 Head = Literal["none", "softmax", "argmax", "sigmoid"]
@@ -45,7 +47,8 @@ class Draft:
     """A network as far as the arrays of a file tell it.
 
     source: the file, for messages; name: the network's name.
-    layers: in order; a dense layer's activation is the file's word or the default.
+    layers: in order, with normalization yet to be folded in; a dense layer's activation is the
+        file's word or the default.
     stored: whether the file states the activations and the outputs.
     outputs, input_range: the file's word, or None.
     problems: what is wrong with the arrays, a line each.
@@ -53,7 +56,7 @@ class Draft:
 
     source: str
     name: str
-    layers: tuple[Layer, ...]
+    layers: tuple[Layer | Affine, ...]
     stored: bool = False
     outputs: Outputs | None = None
     input_range: tuple[float, float] | None = None
@@ -66,9 +69,13 @@ def complete(draft: Draft, options: ReadOptions) -> Network:
     problems = [*draft.problems, *_option_problems(draft, options)]
     if not draft.layers and not problems:
         problems.append(f"{draft.source} holds no layers; expected at least one LSTM layer")
-    layers = [_activated(layer, draft.layers[-1] is layer, options) for layer in draft.layers]
+    last = draft.layers[-1] if draft.layers else None
+    layers = [_activated(layer, layer is last, options) for layer in draft.layers]
+    folded = fold(layers)
+    if isinstance(last, Affine) and options.head is not None and isinstance(folded[-1], Dense):
+        folded[-1] = replace(folded[-1], activation=_of_head(options.head))
     return build_network(
-        layers,
+        folded,
         problems,
         draft.source,
         outputs=options.outputs or draft.outputs or "last",
@@ -80,7 +87,7 @@ def complete(draft: Draft, options: ReadOptions) -> Network:
 
 def _option_problems(draft: Draft, options: ReadOptions) -> Iterator[str]:
     dense = [layer.name for layer in draft.layers if isinstance(layer, Dense)]
-    lstms = [layer.name for layer in draft.layers if isinstance(layer, Lstm)]
+    others = [layer.name for layer in draft.layers if not isinstance(layer, Dense)]
     known = f"dense layers here: {', '.join(dense) or 'none'}"
     for name, activation in options.activations.items():
         if activation not in DENSE_ACTIVATIONS:
@@ -90,7 +97,7 @@ def _option_problems(draft: Draft, options: ReadOptions) -> Iterator[str]:
             )
         if name in dense or draft.problems:
             continue  # where layers could not be read, not all names are known
-        what = "is an LSTM layer" if name in lstms else "names no layer"
+        what = "is no dense layer" if name in others else "names no layer"
         yield f"{draft.source}: --activation {name}={activation}: {name!a} {what}; {known}"
     if options.head is None:
         return
@@ -100,11 +107,12 @@ def _option_problems(draft: Draft, options: ReadOptions) -> Iterator[str]:
     if draft.problems or not draft.layers:
         return
     last = draft.layers[-1]
-    if isinstance(last, Lstm):
-        if options.head != "none":
+    if not isinstance(last, Dense):
+        if options.head != "none" and not isinstance(last, Affine):
+            what = "LSTM" if isinstance(last, Lstm) else type(last).__name__
             yield (
                 f"{draft.source}: --head {options.head} needs a dense layer at the end; "
-                f"the last layer is the LSTM {last.name}"
+                f"the last layer is the {what} {last.name}"
             )
     elif options.activations.get(last.name, _of_head(options.head)) != _of_head(options.head):
         yield (
@@ -117,15 +125,19 @@ def _of_head(head: Head) -> Activation:
     return "linear" if head == "none" else head
 
 
-def _activated(layer: Layer, is_last: bool, options: ReadOptions) -> Layer:
-    if isinstance(layer, Lstm):
+def _activated(
+    layer: Layer | Affine, is_last: bool, options: ReadOptions
+) -> Layer | Affine:
+    if not isinstance(layer, Dense):
         return layer
     if is_last and options.head is not None:
         return replace(layer, activation=_of_head(options.head))
     return replace(layer, activation=options.activations.get(layer.name, layer.activation))
 
 
-def _notes(draft: Draft, layers: list[Layer], options: ReadOptions) -> Iterator[str]:
+def _notes(
+    draft: Draft, layers: list[Layer | Affine], options: ReadOptions
+) -> Iterator[str]:
     for before, layer in zip(draft.layers, layers, strict=True):
         if isinstance(before, Dense):
             yield _activation_note(draft, before, cast(Dense, layer), options)

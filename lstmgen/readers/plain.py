@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import ModelError
-from ..network import Activation, Dense, Layer, Lstm
+from ..layers import Activation, Dense, Layer, Lstm
 from ..npz import Array
 from ..qformat import FloatArray
 from ..weights import DATA_ARRAYS, data_note, gate_order, to_ifgo, weights_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import ModelError
-from ..network import Dense, Layer, Lstm
+from ..layers import Dense, Layer, Lstm
 from ..npz import Array
 from ..qformat import FloatArray
 from ..weights import DATA_ARRAYS, data_note, weights_of
@@ -201,9 +201,11 @@ def _other_cell(recurrent: FloatArray) -> str | None:
 
 def _embeddings(layers: list[Layer], source: str) -> Iterator[str]:
     """Yield a line for a first layer that fits the next one only as an embedding."""
-    if len(layers) < 2 or not isinstance(layers[0], Dense) or layers[1].W.ndim != 2:
+    if len(layers) < 2:
         return
     first, second = layers[0], layers[1]
+    if not isinstance(first, Dense) or not isinstance(second, Dense | Lstm) or second.W.ndim != 2:
+        return
     entries, width = first.W.shape
     if not first.b.any() and entries != second.inputs == width:
         yield (

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...bounds import LayerBounds
-from ...network import GATES
+from ...layers import GATES
 from ...qformat import IntArray
 from ...quantized import QuantizedLstm
 from .avr_blocks import Sum
