@@ -19,12 +19,14 @@ class Trace:
         argmax gives class numbers.
     layers: by layer name, the values it hands on at every step, (B, T, width); for a
         softmax or argmax layer its logits. The halves of a bidirectional layer stand beside it.
-    cells: by name of an LSTM layer, its cell states in the order computed, (B, T, k).
+    cells, candidates: by name of a recurrent layer, its cell states (of a GRU zeros) and what
+        its cell function gave, in the order computed, (B, T, k).
     """
 
     y: FloatArray
     layers: dict[str, FloatArray]
     cells: dict[str, FloatArray]
+    candidates: dict[str, FloatArray]
 
 
 def sigmoid(z: FloatArray) -> FloatArray:
@@ -67,7 +69,7 @@ def run(network: Network, x: FloatArray, lengths: IntArray | None = None) -> Tra
     y = _head(network, values)
     if network.outputs == "last":
         y = _head(network, runner.last(network.layers, values, inputs))
-    return Trace(y, runner.layers, runner.cells)
+    return Trace(y, runner.layers, runner.cells, runner.candidates)
 
 
 class _Runner:
@@ -77,6 +79,7 @@ class _Runner:
         self.valid = valid
         self.layers: dict[str, FloatArray] = {}
         self.cells: dict[str, FloatArray] = {}
+        self.candidates: dict[str, FloatArray] = {}
 
     def layer(self, layer: Layer, x: FloatArray, inputs: FloatArray) -> FloatArray:
         """Return the values (B, T, width) that a layer hands on for x (B, T, n)."""
@@ -115,7 +118,7 @@ class _Runner:
     def _walk(self, layer: Recurrent, x: FloatArray, direction: str) -> FloatArray:
         batch, steps = self.valid.shape
         out = np.zeros((batch, steps, layer.width))
-        cells = np.zeros((batch, steps, layer.units))
+        cells, candidates = np.zeros((2, batch, steps, layer.units))
         h = _start(layer.h0, batch, layer.width)
         c = _start(layer.c0 if isinstance(layer, Lstm) else None, batch, layer.units)
         lengths, rows = self.valid.sum(1), np.arange(batch)
@@ -124,21 +127,22 @@ class _Runner:
             source = np.full(batch, t) if direction == "forward" else np.maximum(lengths - 1 - t, 0)
             target = source if direction == "reverse" else np.full(batch, t)
             if isinstance(layer, Lstm):
-                new_h, new_c = lstm_step(layer, x[rows, source], h, c)
+                new_h, new_c, g = lstm_step(layer, x[rows, source], h, c)
             else:
-                new_h, new_c = gru_step(layer, x[rows, source], h), c
+                (new_h, g), new_c = gru_step(layer, x[rows, source], h), c
             h = np.where(live[:, None], new_h, h)
             c = np.where(live[:, None], new_c, c)
             out[rows[live], target[live]] = h[live]
-            cells[rows[live], t] = c[live]
-        self.layers[layer.name], self.cells[layer.name] = out, cells
+            cells[rows[live], t], candidates[rows[live], t] = c[live], g[live]
+        self.layers[layer.name] = out
+        self.cells[layer.name], self.candidates[layer.name] = cells, candidates
         return out
 
 
 def lstm_step(
     layer: Lstm, x: FloatArray, h: FloatArray, c: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return (h, c) after a step; x: (B, n), h: (B, p), c: (B, k)."""
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return (h, c) after a step and the candidate; x: (B, n), h: (B, p), c: (B, k)."""
     k = layer.units
     gate, cell, output = (FUNCTIONS[name] for name in (layer.gate, layer.cell, layer.output))
     z = x @ layer.W.T + h @ layer.U.T + layer.b
@@ -149,11 +153,11 @@ def lstm_step(
     c = _clip(f * c + i * g, layer.cell_clip)
     o = gate(_clip(z[:, 3 * k :] + p[2] * c, layer.clip))
     m = o * output(c)
-    return (m if layer.projection is None else m @ layer.projection.T), c
+    return (m if layer.projection is None else m @ layer.projection.T), c, g
 
 
-def gru_step(layer: Gru, x: FloatArray, h: FloatArray) -> FloatArray:
-    """Return h after a step; x: (B, n), h: (B, k)."""
+def gru_step(layer: Gru, x: FloatArray, h: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return h after a step and the candidate; x: (B, n), h: (B, k)."""
     k = layer.units
     gate, cell = FUNCTIONS[layer.gate], FUNCTIONS[layer.cell]
     from_x = x @ layer.W.T + layer.b
@@ -162,7 +166,7 @@ def gru_step(layer: Gru, x: FloatArray, h: FloatArray) -> FloatArray:
     U = layer.U[2 * k :]
     inner = r * (h @ U.T + layer.b_u) if layer.reset_after else (r * h) @ U.T
     n = cell(_clip(from_x[:, 2 * k :] + inner, layer.clip))
-    return np.asarray(z * h + (1.0 - z) * n)
+    return z * h + (1.0 - z) * n, n
 
 
 def dense(layer: Dense, x: FloatArray, inputs: FloatArray) -> FloatArray:

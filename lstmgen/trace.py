@@ -32,8 +32,11 @@ class Trace:
     """All that a network computes on B sequences of T steps.
 
     x: (B, T, n) raw inputs, each of input_bytes; y: (B, T, m) outputs, each of output_bytes.
-    h, c: for each LSTM layer (B, T+1, k), from the state after reset on.
+    h, c: for each recurrent layer (B, T+1, k), from the state after reset on.
     sequence: whether `run` gives the outputs of every step, or of the last one only.
+    whole: whether the network takes whole sequences only. Then step t of h and c is the state
+        after a run of the first t steps, and y its outputs: (B, T, m), or (B, T, T, m) where
+        `run` gives those of every step.
     """
 
     x: IntArray
@@ -45,6 +48,12 @@ class Trace:
     c: tuple[IntArray, ...]
     output: str
     y: IntArray
+    whole: bool = False
+
+    @property
+    def outputs(self) -> int:
+        """The number m of outputs at a step."""
+        return int(self.y.shape[-1])
 
     @property
     def sequences(self) -> int:
@@ -108,8 +117,11 @@ def records_of(trace: Trace, instances: int, piece: int) -> list[list[Record]]:
     """Return the commands that check a trace, in independent blocks.
 
     Sequences come in groups of `instances`. A group runs once step by step, its members by
-    turns, and once by `run` in pieces of growing length, 0 to `piece` steps.
+    turns, and once by `run` in pieces of growing length, 0 to `piece` steps. What takes whole
+    sequences is given the first 0, 1, ... up to `piece` steps of each.
     """
+    if trace.whole:
+        return [list(_beginnings(trace, instances, piece))]
     blocks = []
     for first in range(0, trace.sequences, instances):
         group = list(enumerate(range(first, min(first + instances, trace.sequences))))
@@ -122,6 +134,16 @@ def records_of(trace: Trace, instances: int, piece: int) -> list[list[Record]]:
         blocks.append(resets + steps)
         blocks.append(resets + list(_pieces(trace, group, piece)))
     return blocks
+
+
+def _beginnings(trace: Trace, instances: int, piece: int) -> Iterator[Record]:
+    """Yield a run of each beginning of each sequence, the instances by turns."""
+    operation = Operation.RUN_SEQUENCE if trace.sequence else Operation.RUN_LAST
+    place = 0
+    for length in range(min(trace.steps, piece) + 1):
+        for sequence in range(trace.sequences):
+            yield Record(operation, sequence, place, 0, length)
+            place = (place + 1) % instances
 
 
 def _pieces(trace: Trace, group: list[tuple[int, int]], piece: int) -> Iterator[Record]:
@@ -162,10 +184,14 @@ def expected_of(trace: Trace, record: Record) -> IntArray:
     for h, c in zip(trace.h, trace.c, strict=True):
         parts += [h[record.sequence, end], c[record.sequence, end]]
     if record.by_run and record.steps == 0:
-        parts.append(np.full(trace.y.shape[2], trace.filler))
+        parts.append(np.full(trace.outputs, trace.filler))
     elif record.operation != Operation.RESET:
-        rows_from = record.start if record.operation == Operation.RUN_SEQUENCE else end - 1
-        parts.append(trace.y[record.sequence, rows_from:end].reshape(-1))
+        every = record.operation == Operation.RUN_SEQUENCE
+        if every and trace.whole:
+            rows = trace.y[record.sequence, end - 1, :end]
+        else:
+            rows = trace.y[record.sequence, record.start if every else end - 1 : end]
+        parts.append(rows.reshape(-1))
     return np.concatenate(parts)
 
 
@@ -204,11 +230,11 @@ def _in_record(trace: Trace, record: Record, got: IntArray, expected: IntArray) 
     found = []
     at = 0
     end = record.start + record.steps - 1
-    for layer, h in zip(trace.layers, trace.h, strict=True):
-        for tensor in ("h", "c"):
-            found += _first(layer, tensor, end, at, h.shape[2], record, got, expected)
-            at += h.shape[2]
-    width = trace.y.shape[2]
+    for layer, h, c in zip(trace.layers, trace.h, trace.c, strict=True):
+        for tensor, values in (("h", h), ("c", c)):
+            found += _first(layer, tensor, end, at, values.shape[2], record, got, expected)
+            at += values.shape[2]
+    width = trace.outputs
     rows = range(at, len(expected), width)
     for step, start in enumerate(rows, end + 1 - len(rows)):
         found += _first(trace.output, "y", step, start, width, record, got, expected)

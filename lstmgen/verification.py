@@ -92,7 +92,7 @@ class VerifyResult:
 def default_inputs(q: QuantizedNetwork, rng: np.random.Generator, *, steps: int = 24) -> IntArray:
     """Return (6, steps, n) raw inputs: random over the whole range, all lowest, all highest,
     lowest and highest by turns, zeros, and small noise."""
-    lo, hi, shape = q.x.lo, q.x.hi, (steps, q.inputs)
+    (lo, hi), shape = q.input_span, (steps, q.inputs)
     turns = np.indices(shape).sum(axis=0) % 2
     return np.stack(
         [
@@ -101,7 +101,7 @@ def default_inputs(q: QuantizedNetwork, rng: np.random.Generator, *, steps: int 
             np.full(shape, hi),
             np.where(turns == 0, lo, hi),
             np.zeros(shape, np.int64),
-            rng.integers(-2, 2, shape, endpoint=True),
+            rng.integers(max(lo, -2), min(hi, 2), shape, endpoint=True),
         ]
     ).astype(np.int64)
 
@@ -173,23 +173,31 @@ def _read_folder(folder: Path, target: Target) -> Sources:
 
 
 def emulate_trace(q: QuantizedNetwork, x: IntArray) -> Trace:
-    """Return all that the emulator computes on `x` (B, T, n), state and outputs by step."""
+    """Return all that the emulator computes on `x` (B, T, n), state and outputs by step.
+
+    Of a network that takes whole sequences: of the runs of their first 1, 2, ... steps.
+    """
     emulator = Emulator(q, batch=len(x))
     emulator.check(x)
     states, y = [emulator.state], []
-    for t in range(x.shape[1]):
-        y.append(emulator.step(x[:, t]))
+    for t in range(x.shape[1] if q.streams else min(x.shape[1], PIECE)):
+        y.append(emulator.step(x[:, t]) if q.streams else emulator.run(x[:, : t + 1]))
         states.append(emulator.state)
+    if not q.streams:
+        x = x[:, :PIECE]
+        if q.outputs == "sequence":
+            y = [np.pad(rows, ((0, 0), (0, len(y) - t - 1), (0, 0))) for t, rows in enumerate(y)]
     return Trace(
         x=x,
         input_bytes=q.x.storage_bits // 8,
         output_bytes=q.y.storage_bits // 8,
         sequence=q.outputs == "sequence",
-        layers=tuple(layer.name for layer in q.lstms),
-        h=tuple(np.stack([s[i].h for s in states], axis=1) for i in range(len(q.lstms))),
-        c=tuple(np.stack([s[i].c for s in states], axis=1) for i in range(len(q.lstms))),
+        layers=tuple(layer.name for layer in q.recurrent),
+        h=tuple(np.stack([s[i].h for s in states], axis=1) for i in range(len(q.recurrent))),
+        c=tuple(np.stack([s[i].c for s in states], axis=1) for i in range(len(q.recurrent))),
         output=q.layers[-1].name,
         y=np.stack(y, axis=1),
+        whole=not q.streams,
     )
 
 
@@ -234,7 +242,7 @@ def _piece(trace: Trace, target: Target) -> int:
     if ram is None and target.run.input_bytes is None:
         return PIECE
     share = (ram.length if ram else _SMALL_RAM) // _RAM_SHARE
-    row: int = max(trace.x.shape[2] * trace.input_bytes, trace.y.shape[2] * trace.output_bytes)
+    row: int = max(trace.x.shape[2] * trace.input_bytes, trace.outputs * trace.output_bytes)
     return max(1, min(PIECE, share // row))
 
 

@@ -1,5 +1,6 @@
 """From accumulator to pre-activation V = acc * 2**-s (rule N4): which C does it, row by row."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,16 +65,24 @@ class ShiftTable:
 
 
 def rescales(
-    shifts: list[IntArray], clamped: list[NDArray[np.bool_]], limit: int = INT32_MAX
+    shifts: list[IntArray], clamped: list[NDArray[np.bool_]], limits: Sequence[int] = ()
 ) -> tuple[Rescale, ...]:
     """Return the rescaling of each group of rows from its shifts s_r and needed clamps.
 
-    The groups share one table: where one of them needs signs, all that read it take them.
+    limits: of each group, by default what int32 holds. The groups share one table: where one
+    of them needs signs, all that read it take them.
     """
-    ways = tuple(_rescale(s, bool(c.any()), limit) for s, c in zip(shifts, clamped, strict=True))
+    most = limits or [INT32_MAX] * len(shifts)
+    ways = tuple(
+        _rescale(s, bool(c.any()), limit)
+        for s, c, limit in zip(shifts, clamped, most, strict=True)
+    )
     if not any(way.kind == "any_by_row" for way in ways):
         return ways
-    return tuple(Rescale("any_by_row", limit=limit) if way.by_row else way for way in ways)
+    return tuple(
+        Rescale("any_by_row", limit=limit) if way.by_row else way
+        for way, limit in zip(ways, most, strict=True)
+    )
 
 
 def _rescale(shift: IntArray, clamped: bool, limit: int) -> Rescale:

@@ -15,41 +15,34 @@ from ..qformat import IntArray
 from ..quantized import (
     NUMERICS_VERSION,
     Precision,
+    QuantizedBidirectional,
     QuantizedDense,
+    QuantizedEmbedding,
+    QuantizedGru,
+    QuantizedLayer,
     QuantizedLstm,
     QuantizedNetwork,
+    QuantizedRecurrent,
 )
-from .ctext import call, check_name, comment_text, unique_names
+from .ctext import check_name, comment_text, unique_names
 from .describe import LayerNames
+from .gru import LayerView, RecurrentView
 from .kernels import Effort, choose, choose_dense
-from .layers import DenseView, LayerView, LstmView
+from .layers import DenseView, EmbeddingView, LstmView
 from .layout.tables import lines
+from .sequence import Part, Stage, Whole, make_part, make_whole
 from .values import Array, Value
-
-
-@dataclass(frozen=True)
-class Buffer:
-    """A local array that carries a dense layer's values to the next layer."""
-
-    type: str
-    name: str
-    size: str
-
-
-@dataclass(frozen=True)
-class Part:
-    """A run of layers: the local arrays it needs and the calls, as C statements."""
-
-    buffers: tuple[Buffer, ...]
-    calls: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class ModelView:
     """A whole network as its templates see it.
 
-    advance: the layers up to the last LSTM; head: those behind it (empty if there are none).
-    copied_h: where LSTM values are the output, the expression that head copies from.
+    layers: all with a function of their own, halves of bidirectional ones and projections too.
+    advance: the layers up to the last recurrent one; head: those behind it (empty if there are
+        none). copied_h: where its values are the output, the expression that head copies from.
+    whole: how a network that needs whole sequences is run, None for one that streams.
+    input_lo, input_hi: the least and the greatest input.
     line_tables: whether the tables of activations are lines (layout/tables.py).
     """
 
@@ -73,6 +66,9 @@ class ModelView:
     advance: Part
     head: Part
     copied_h: str | None
+    whole: Whole | None
+    input_lo: int
+    input_hi: int
     macs: int
     notes: tuple[str, ...]
 
@@ -82,19 +78,19 @@ class ModelView:
         return self.prefix.upper()
 
     @property
-    def state_layers(self) -> tuple[LstmView, ...]:
+    def state_layers(self) -> tuple[RecurrentView, ...]:
         """The layers that have a state, in order."""
-        return tuple(layer for layer in self.layers if isinstance(layer, LstmView))
+        return tuple(layer for layer in self.layers if isinstance(layer, RecurrentView))
 
     @property
-    def hidden_fields(self) -> tuple[LstmView, ...]:
+    def hidden_fields(self) -> tuple[RecurrentView, ...]:
         """The same layers, widest hidden state first, which leaves no gaps in the struct."""
         return tuple(sorted(self.state_layers, key=lambda layer: -layer.h.format.storage_bits))
 
     @property
     def state_values(self) -> int:
         """The number of values that h and C of all layers have together."""
-        return sum(2 * layer.units for layer in self.state_layers)
+        return sum(layer.width + layer.units for layer in self.state_layers)
 
     @property
     def state_padding(self) -> int:
@@ -109,7 +105,7 @@ class ModelView:
     @property
     def _state_used(self) -> int:
         cell = sum(4 * layer.units for layer in self.state_layers)
-        hidden = sum(layer.units * layer.h.format.storage_bits // 8 for layer in self.state_layers)
+        hidden = sum(layer.width * layer.h.format.storage_bits // 8 for layer in self.state_layers)
         return cell + hidden
 
     @property
@@ -117,6 +113,28 @@ class ModelView:
         """Whether the output is a class number."""
         last = self.layers[-1]
         return isinstance(last, DenseView) and last.activation == "argmax"
+
+    @property
+    def embedding(self) -> bool:
+        """Whether the input is the number of an embedding's row."""
+        return isinstance(self.layers[0], EmbeddingView)
+
+    @property
+    def kind(self) -> str:
+        """The recurrent layers' kind, for titles."""
+        lstm = any(isinstance(layer, LstmView) for layer in self.layers)
+        return "LSTM" if lstm else "GRU"
+
+    @property
+    def last_kind(self) -> str:
+        """The same of the last of them."""
+        return "LSTM" if isinstance(self.state_layers[-1], LstmView) else "GRU"
+
+    @property
+    def float_helpers(self) -> tuple[str, ...]:
+        """The functions between float and fixed point."""
+        takes = () if self.embedding else (f"{self.prefix}_input_from_float",)
+        return takes if self.argmax else (*takes, f"{self.prefix}_output_to_float")
 
     @property
     def sequence(self) -> bool:
@@ -148,6 +166,8 @@ class ModelView:
     def helpers(self) -> frozenset[str]:
         """The functions that some layer calls; no others are emitted."""
         called = frozenset[str]().union(*(layer.helpers for layer in self.layers))
+        if self.whole is not None and {"halve", "multiply"} & self.whole.helpers:
+            called |= {"asr"}
         if not self.line_tables or "activate" not in called:
             return called
         called = called - {"activate"} | {"activate_line"}
@@ -174,6 +194,8 @@ class ModelView:
     @property
     def output_kernel(self) -> LstmView | None:
         """The last layer, if its h is the output and its kernel copies that."""
+        if self.whole is not None:
+            return None
         last = self.layers[-1]
         if not isinstance(last, LstmView) or last.kernel is None or not last.kernel.copies_output:
             return None
@@ -194,21 +216,21 @@ def model_view(
     """
     check(q)
     prefix = check_name(name)
-    h_at = 0
-    c_names = unique_names([layer.name for layer in q.layers])
-    layers: list[LayerView] = []
-    for layer, c_name, bounds in zip(q.layers, c_names, bound_table(q), strict=True):
-        if isinstance(layer, QuantizedLstm):
-            choice = choose(isa, layer, bounds, q.tables, effort, h_at % 4 == 0)
-            h_at += layer.units * layer.h.storage_bits // 8
-            layers.append(LayerNames(prefix, c_name).lstm(layer, bounds, q.tables, choice))
-        else:
-            choice = choose_dense(isa, layer, bounds, effort)
-            layers.append(LayerNames(prefix, c_name).dense(layer, bounds, choice))
-    behind = max(i for i, layer in enumerate(layers) if isinstance(layer, LstmView)) + 1
-    last = layers[behind - 1]
-    assert isinstance(last, LstmView)
-    line_tables = any(layer.kernel is not None and layer.kernel.line_tables for layer in layers)
+    layers = _layer_views(q, prefix, isa, effort)
+    stages = [_stage(layer, layers) for layer in q.layers]
+    behind = q.last_recurrent + 1
+    last = stages[behind - 1]
+    views = tuple(layers.values())
+    line_tables = any(view.kernel is not None and view.kernel.line_tables for view in views)
+    whole = None if q.streams else make_whole(stages[:behind], stages[behind:], q.outputs, prefix)
+    advance, head, copied = Part((), ()), Part((), ()), None
+    if whole is None:
+        source = f"state->{last.parts[0].h_field}"  # type: ignore[union-attr]
+        advance = make_part(stages[:behind], "x", None)
+        head = make_part(stages[behind:], source, "y")
+        copied = None if stages[behind:] else source
+    else:
+        head = make_part(stages[behind:], "values", "y")
     return ModelView(
         name=comment_text(q.name),
         prefix=prefix,
@@ -226,30 +248,57 @@ def model_view(
         half_table=1 << (q.tables.bits - 1),
         product_rounding=1 << q.tables.product_shift,
         product_shift=q.tables.product_shift,
-        layers=tuple(layers),
-        advance=_part(layers[:behind], "x", None),
-        head=_part(layers[behind:], f"state->{last.h_field}", "y"),
-        copied_h=None if layers[behind:] else f"state->{last.h_field}",
+        layers=views,
+        advance=advance,
+        head=head,
+        copied_h=copied,
+        whole=whole,
+        input_lo=q.input_span[0],
+        input_hi=q.input_span[1],
         macs=q.macs_per_step,
         notes=tuple(comment_text(note) for note in q.notes),
     )
 
 
-def _part(layers: list[LayerView], source: str, output: str | None) -> Part:
-    """Return the calls that take `source` through `layers`, the last writing to `output`."""
-    buffers, calls = [], []
-    for layer in layers:
-        if isinstance(layer, LstmView):
-            h, c = f"state->{layer.h_field}", f"state->{layer.c_field}"
-            calls.append(call(layer.function, [source, h, c]))
-            source = h
-        else:
-            target = output if output and layer is layers[-1] else f"{layer.c_name}_y"
-            if target != output:
-                buffers.append(Buffer(layer.y.type, target, f"{layer.macro}_OUTPUTS"))
-            calls.append(call(layer.function, [source, target]))
-            source = target
-    return Part(tuple(buffers), tuple(calls))
+def _layer_views(
+    q: QuantizedNetwork, prefix: str, isa: str, effort: Effort
+) -> dict[str, LayerView]:
+    """Return the views of all parts by their names, a projection before its layer."""
+    h_at = 0
+    c_names = unique_names([part.name for part in q.parts])
+    found: dict[str, LayerView] = {}
+    own = dict(zip((part.name for part in q.parts), zip(c_names, bound_table(q), strict=True)))
+    for part in q.parts:
+        c_name, bounds = own[part.name]
+        names = LayerNames(prefix, c_name)
+        if isinstance(part, QuantizedLstm):
+            projection = None
+            if part.projection is not None:
+                other, its_bounds = own[part.projection.name]
+                choice = choose_dense(isa, part.projection, its_bounds, effort)
+                projection = LayerNames(prefix, other).dense(part.projection, its_bounds, choice)
+                found[part.projection.name] = projection
+            choice = choose(isa, part, bounds, q.tables, effort, h_at % 4 == 0)
+            found[part.name] = names.lstm(part, bounds, q.tables, choice, projection)
+        elif isinstance(part, QuantizedGru):
+            found[part.name] = names.gru(part, bounds, q.tables)
+        elif isinstance(part, QuantizedEmbedding):
+            found[part.name] = names.embedding(part)
+        elif part.name not in found:
+            choice = choose_dense(isa, part, bounds, effort)
+            found[part.name] = names.dense(part, bounds, choice)
+        if isinstance(part, QuantizedRecurrent):
+            h_at += part.width * part.h.storage_bits // 8
+    return found
+
+
+def _stage(layer: QuantizedLayer, views: dict[str, LayerView]) -> Stage:
+    """Return a layer as a stage of the way from input to output."""
+    if isinstance(layer, QuantizedBidirectional):
+        halves = tuple(views[half.name] for half in layer.halves)
+        return Stage(halves, "forward", layer.merge, layer.ends, layer.width)
+    direction = layer.direction if isinstance(layer, QuantizedRecurrent) else "forward"
+    return Stage((views[layer.name],), direction, None, "state", layer.width)
 
 
 def _tables(prefix: str, q: QuantizedNetwork, as_lines: bool) -> Iterator[Array]:
@@ -257,9 +306,14 @@ def _tables(prefix: str, q: QuantizedNetwork, as_lines: bool) -> Iterator[Array]
     edge = words + "at the even edge"
     first = words + "that the line has at the first of all segments, modulo 2^16"
     last = q.layers[-1]
+    hard = {"hard_sigmoid": "0.2 z + 0.5", "hard_sigmoid_6": "z / 6 + 0.5"}
     for name, table, what in (
         ("sigmoid", q.tables.sigmoid, "Sigmoid of -16 .. 16"),
         ("tanh", q.tables.tanh, "Hyperbolic tangent of -8 .. 8"),
+        *(
+            (name, q.tables.of(name), f"{hard[name]} of -16 .. 16, within 0 .. 1,")
+            for name in q.hard_functions
+        ),
     ):
         text = f"{what} in {len(table)} segments (rule N5)"
         rows, where = (lines(table), first) if as_lines else (table, edge)

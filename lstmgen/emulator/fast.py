@@ -12,20 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..bounds import LayerBounds
+from ..bounds import LayerBounds, argument_limit
 from ..qformat import IntArray
-from ..quantized import LOGIT_LIMIT, QuantizedDense, QuantizedLstm, Tables
+from ..quantized import QuantizedDense, QuantizedLstm, Tables
 from . import ops
 from .state import LstmState
 
 Floats = NDArray[np.floating[Any]]
 Int32s = NDArray[np.int32]
+Values = NDArray[np.int64] | Floats | Int32s
+"""Raw integers, in the number type of the way that computed them."""
 
 _GATE_ORDER = (0, 1, 3, 2)
 """i, f, o, g: the three sigmoids side by side."""
 
 
-class _Argument:
+class Argument:
     """Rules N3 and N4 for the rows of a layer: V from the values the layer takes."""
 
     def __init__(
@@ -35,7 +37,7 @@ class _Argument:
         shift: IntArray,
         bounds: LayerBounds,
         rows: IntArray,
-        limit: int = ops.INT32_MAX,
+        limit: IntArray | int = ops.INT32_MAX,
         mid_shift: IntArray | None = None,
     ) -> None:
         """mid_shift: of rule N3b, which the bias and the last of the weights go through."""
@@ -55,7 +57,8 @@ class _Argument:
         self.limits: Floats | None = None
         if bounds.clamped.any():
             left = np.maximum(-shift[rows], 0)
-            self.limits = ((limit >> left) << left).astype(np.float64)[:, None]
+            most = np.broadcast_to(limit, shift.shape)[rows]
+            self.limits = ((most >> left) << left).astype(np.float64)[:, None]
 
     def to_int(self, z: Floats, out: Int32s) -> None:
         """Write V for the exact scaled sums z, which are overwritten, to `out`."""
@@ -93,7 +96,7 @@ class _Activation:
 
 
 class FastLstm:
-    """An LSTM layer prepared for batches.
+    """A plain LSTM layer prepared for batches.
 
     saturations: how many cell states have been limited since it was made.
     """
@@ -104,11 +107,11 @@ class FastLstm:
         k = layer.units
         rows = np.concatenate([np.arange(gate * k, gate * k + k) for gate in _GATE_ORDER])
         weights = (layer.wx << layer.x_shift, layer.wh)
-        self.argument = _Argument(
+        self.argument = Argument(
             weights, layer.bias, layer.shift, bounds, rows, mid_shift=layer.mid_shift
         )
 
-    def run(self, x: Floats, state: LstmState) -> tuple[Floats, LstmState]:
+    def run(self, x: Values, state: LstmState) -> tuple[Floats, LstmState]:
         """Return the hidden states (T, k, batch) for x (T, n, batch), and the last state."""
         k, (steps, _, batch) = self.layer.units, x.shape
         argument, dtype = self.argument, self.argument.dtype
@@ -191,13 +194,20 @@ class FastDense:
     def __init__(self, layer: QuantizedDense, tables: Tables, bounds: LayerBounds) -> None:
         self.layer, self.tables = layer, tables
         self.saturations = 0
-        limit = LOGIT_LIMIT if layer.activation == "softmax" else ops.INT32_MAX
         rows = np.arange(layer.rows)
-        self.argument = _Argument((layer.w,), layer.bias, layer.shift, bounds, rows, limit)
+        weights = (layer.w,) if layer.skip is None else (layer.w, layer.skip)
+        limit = argument_limit(layer)
+        self.argument = Argument(weights, layer.bias, layer.shift, bounds, rows, limit)
 
-    def run(self, x: Floats) -> Floats | Int32s:
-        """Return the outputs (T, width, batch) for x (T, n, batch)."""
-        z: Floats = np.matmul(self.argument.weights[0], x.astype(self.argument.dtype, copy=False))
+    def run(self, x: Values, own: Values) -> Values:
+        """Return the outputs (T, width, batch) for x (T, n, batch).
+
+        own: (T, n0, batch) the network's own input, which a layer with `skip` adds.
+        """
+        argument = self.argument
+        z: Floats = np.matmul(argument.weights[0], x.astype(argument.dtype, copy=False))
+        if self.layer.skip is not None:
+            z += np.matmul(argument.weights[1], own.astype(argument.dtype, copy=False))
         z += self.argument.bias
         v = np.empty(z.shape, np.int32)
         self.argument.to_int(z, v)

@@ -41,11 +41,12 @@ def accumulate(weights: IntArray, values: IntArray) -> IntArray:
     return require_int32(values @ weights.T, "N3: the accumulator")
 
 
-def rescale(acc: IntArray, shift: IntArray, limit: int = INT32_MAX) -> IntArray:
+def rescale(acc: IntArray, shift: IntArray, limit: IntArray | int = INT32_MAX) -> IntArray:
     """N4: return floor(acc * 2**-shift), limited to +-limit.
 
     A left shift clamps the accumulator first, to the largest value whose multiple fits.
     """
+    limit = np.asarray(limit)
     right = np.clip(asr(acc, np.maximum(shift, 0)), -limit, limit)
     left = np.maximum(-shift, 0)
     largest = limit >> left
@@ -92,6 +93,45 @@ def hidden(o: IntArray, tanh_c: IntArray, bits: int) -> IntArray:
     frac = bits - 1
     product = require_int32(o * tanh_c + (1 << (29 - frac)), "N7: o * tanh(c)")
     return np.minimum(asr(product, 30 - frac), (1 << frac) - 1)
+
+
+def limited(value: IntArray, limit: int | None) -> IntArray:
+    """N11: return `value` within +-limit, None for no limit."""
+    return value if limit is None else np.clip(value, -limit, limit)
+
+
+def linear(v: IntArray, shift: int, rectified: bool) -> IntArray:
+    """N11: return v * 2**-shift rounded half up, within +-32767, without its negative values
+    where rectified; shift >= 2."""
+    rounded = asr(asr(v, shift - 1) + 1, 1)
+    return np.clip(rounded, 0 if rectified else -32767, 32767)
+
+
+def share(word: IntArray, factor: IntArray) -> IntArray:
+    """N12, N14: return floor(word * factor / 2**16) of an int32 and an int16."""
+    return require_int32(asr(word * factor, 16), "word * factor / 2**16")
+
+
+def peephole(v: IntArray, c_word: IntArray, weight: IntArray, left: int) -> IntArray:
+    """N12: return v + C * weight, C = 2c first limited so that it can be shifted left."""
+    require(np.abs(v) < 1 << 30, "N12: |V| < 2**30")
+    return require_int32(v + (share(saturate(c_word, 32 - left), weight) << left), "N12: V")
+
+
+def gru_hidden(t: IntArray, shift: int, bits: int) -> IntArray:
+    """N14: return the new state t rounded half up to h, within +-(2**(bits-1) - 1)."""
+    hi = (1 << (bits - 1)) - 1
+    return np.clip(asr(t + (1 << (shift - 1)), shift), -hi, hi)
+
+
+def merge(way: str, forward: IntArray, backward: IntArray, bits: int, axis: int = -1) -> IntArray:
+    """N15: return both directions' values as one; axis: that of the values at a time step."""
+    if way == "concat":
+        return np.concatenate([forward, backward], axis)
+    if way == "multiply":
+        product = asr(forward * backward + (1 << (bits - 2)), bits - 1)
+        return np.minimum(product, (1 << (bits - 1)) - 1)
+    return asr(forward + backward + 1, 1)
 
 
 def narrow(y: IntArray) -> IntArray:

@@ -4,23 +4,31 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..bounds import check, magnitude
+from ..bounds import check, magnitude, merged_format
 from ..errors import ModelError
-from ..layers import Bidirectional, Dense, Embedding, Gru, Layer, Lstm
+from ..layers import Bidirectional, Dense, Embedding, Gru, Layer, Recurrent
 from ..network import Network
 from ..qformat import FloatArray, QFormat, max_frac
 from ..quantized import (
     PRECISIONS,
     TABLE_BITS,
     Precision,
+    QuantizedBidirectional,
+    QuantizedEmbedding,
     QuantizedLayer,
     QuantizedNetwork,
+    QuantizedRecurrent,
 )
 from .calibrate import MAX_PEAK, MIN_PEAK, Ranges, measure
 from .dense import DensePlace, quantize_dense
+from .formats import Formats, formats_of
+from .gru import quantize_gru
 from .lstm import LstmPlace, quantize_lstm
 from .modes import MODES, Mode
 from .tables import load_tables
+
+MAX_ENTRIES = 32768
+"""Most rows of an embedding: their numbers are int16."""
 
 __all__ = ["MODES", "quantize"]
 
@@ -50,43 +58,87 @@ def quantize(
         raise ModelError(
             f"table bits {bits}; expected {TABLE_BITS.start} to {TABLE_BITS.stop - 1}"
         )
-    problems = [line for layer in network.layers for line in _refusals(layer)]
-    if problems:
-        raise ModelError.of(problems)
-    tables = load_tables(bits)
-    ranges = measure(network, calibration)
-    layers: list[QuantizedLayer] = []
-    x = QFormat(mode.input if isinstance(network.layers[0], Lstm) else mode.hidden, 0)
-    x = QFormat(x.bits, max_frac(ranges.input, x.bits))
-    reach, below = -x.lo, ""
-    for at, layer in enumerate(network.layers):
-        quantized: QuantizedLayer
-        assert isinstance(layer, Lstm | Dense)  # the others have been refused
-        if isinstance(layer, Lstm):
-            place = LstmPlace(x, reach, ranges.square(below), ranges.square(layer.name))
-            quantized = quantize_lstm(layer, mode, tables, place, mid_shift)
-        else:
-            above = network.layers[at + 1] if at + 1 < len(network.layers) else None
-            assert not isinstance(above, Gru | Bidirectional | Embedding)
-            y = _dense_format(layer, above, mode, ranges, x.step * reach)
-            quantized = quantize_dense(layer, DensePlace(x, reach, y), tables)
-        layers.append(quantized)
-        x, reach, below = quantized.y, magnitude(quantized), layer.name
+    chain = _Chain(network, mode, bits, measure(network, calibration), mid_shift)
     q = QuantizedNetwork(
         name=network.name,
         precision=precision,
         outputs=network.outputs,
-        tables=tables,
-        layers=tuple(layers),
-        notes=(*network.notes, ranges.note),
-        calibrated=ranges.measured,
+        tables=chain.tables,
+        layers=tuple(chain.layers()),
+        notes=(*network.notes, chain.ranges.note),
+        calibrated=chain.ranges.measured,
     )
     check(q)
     return q
 
 
+class _Chain:
+    """The layers of a network, quantized one after the other, each for what the one below
+    hands on."""
+
+    def __init__(
+        self, network: Network, mode: Mode, bits: int, ranges: Ranges, mid_shift: bool | None
+    ) -> None:
+        self.network, self.mode, self.ranges, self.mid_shift = network, mode, ranges, mid_shift
+        hard = {part.gate for part in network.recurrent} - {"sigmoid"}
+        self.tables = load_tables(bits, tuple(sorted(hard)))
+
+    def layers(self) -> Iterator[QuantizedLayer]:
+        """Yield the quantized layers."""
+        first = self.network.layers[0]
+        width = self.mode.hidden if isinstance(first, Dense) else self.mode.input
+        x = own = QFormat(width, max_frac(self.ranges.input, width))
+        reach, below = -x.lo, ""
+        for at, layer in enumerate(self.network.layers):
+            above = self.network.layers[at + 1] if at + 1 < len(self.network.layers) else None
+            quantized: QuantizedLayer
+            if isinstance(layer, Embedding):
+                quantized = self._embedding(layer, above)
+            elif isinstance(layer, Dense):
+                y = _dense_format(layer, above, self.mode, self.ranges, x.step * reach)
+                place = DensePlace(x, reach, y, own, -own.lo)
+                quantized = quantize_dense(layer, place, self.tables)
+            elif isinstance(layer, Bidirectional):
+                quantized = self._bidirectional(layer, x, reach, below)
+            else:
+                formats = formats_of(layer, self.mode, self.tables, self.ranges)
+                quantized = self._recurrent(layer, x, reach, below, formats)
+            yield quantized
+            x, reach, below = quantized.y, magnitude(quantized), layer.name
+
+    def _recurrent(
+        self, layer: Recurrent, x: QFormat, reach: int, below: str, formats: Formats
+    ) -> QuantizedRecurrent:
+        squares = self.ranges.square(below), self.ranges.square(layer.name)
+        place = LstmPlace(x, reach, *squares, formats)
+        if isinstance(layer, Gru):
+            return quantize_gru(layer, self.mode, self.tables, place)
+        return quantize_lstm(layer, self.mode, self.tables, place, self.mid_shift)
+
+    def _bidirectional(
+        self, layer: Bidirectional, x: QFormat, reach: int, below: str
+    ) -> QuantizedBidirectional:
+        f, b = (formats_of(half, self.mode, self.tables, self.ranges) for half in layer.halves)
+        common = f.and_of(b)
+        forward, backward = (
+            self._recurrent(half, x, reach, below, common) for half in layer.halves
+        )
+        y = merged_format(layer.merge, common.h)
+        return QuantizedBidirectional(layer.name, forward, backward, layer.merge, layer.ends, y)
+
+    def _embedding(self, layer: Embedding, above: Layer | None) -> QuantizedEmbedding:
+        if layer.entries > MAX_ENTRIES:
+            raise ModelError(
+                f"{layer.name}: {layer.entries} entries; expected at most {MAX_ENTRIES}"
+            )
+        bits = self.mode.hidden if isinstance(above, Dense) else self.mode.input
+        peak = float(np.abs(layer.table).max())
+        y = QFormat(bits, max_frac(min(max(peak, MIN_PEAK), MAX_PEAK), bits))
+        return QuantizedEmbedding(layer.name, y, y.to_raw(layer.table))
+
+
 def _dense_format(
-    layer: Dense, above: Lstm | Dense | None, mode: Mode, ranges: Ranges, reach: float
+    layer: Dense, above: Layer | None, mode: Mode, ranges: Ranges, reach: float
 ) -> QFormat | None:
     """Return the format a dense layer hands on; None for raw accumulators at the end.
 
@@ -96,7 +148,7 @@ def _dense_format(
         return QFormat(16, 15) if layer.activation in ("sigmoid", "tanh", "softmax") else None
     if layer.activation in ("sigmoid", "tanh"):
         return QFormat(mode.hidden, mode.hidden - 1)
-    bits = mode.input if isinstance(above, Lstm) else mode.hidden
+    bits = mode.hidden if isinstance(above, Dense) else mode.input
     peak = ranges.layers.get(layer.name, 0.0)
     if peak < MIN_PEAK:
         # Not measured, or never but 0. The worst that the weights allow: nothing saturates,
@@ -109,19 +161,3 @@ def _dense_format(
             "rescale its weights, or give --calibration"
         )
     return QFormat(bits, max_frac(peak, bits))
-
-
-def _refusals(layer: Layer) -> Iterator[str]:
-    """Yield what of a layer has no integers yet."""
-    if isinstance(layer, Gru | Bidirectional | Embedding):
-        yield f"{layer.name}: a {type(layer).__name__} layer cannot be quantized yet"
-    elif isinstance(layer, Dense):
-        if layer.skip is not None:
-            yield f"{layer.name}: skip cannot be quantized yet"
-    else:
-        plain = Lstm(layer.name, layer.W, layer.U, layer.b)
-        for key in (
-            "peephole", "projection", "gate", "cell", "output", "clip", "cell_clip", "direction"
-        ):
-            if getattr(layer, key) is not getattr(plain, key):
-                yield f"{layer.name}: {key} {getattr(layer, key)} cannot be quantized yet"

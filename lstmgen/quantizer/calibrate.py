@@ -7,7 +7,6 @@ import numpy as np
 from .. import reference
 from ..dataset import check_inputs
 from ..errors import ModelError
-from ..layers import Dense
 from ..network import Network
 from ..qformat import FloatArray
 
@@ -29,6 +28,7 @@ class Ranges:
 
     input: the largest |input|.
     layers: by layer name, the largest |value| that it hands on; only measured ones.
+    cells, candidates: the same of a recurrent layer's cell states and candidates.
     squares: by layer name, and "" for the input, the mean square.
     measured: whether calibration data was given.
     note: how the input range came about, for the user.
@@ -36,6 +36,8 @@ class Ranges:
 
     input: float
     layers: dict[str, float]
+    cells: dict[str, float]
+    candidates: dict[str, float]
     squares: dict[str, float]
     measured: bool
     note: str
@@ -62,11 +64,10 @@ def measure(network: Network, calibration: FloatArray | None) -> Ranges:
         trace = reference.run(network, x)
         squares = {name: float(np.mean(values**2)) for name, values in trace.layers.items()}
     squares[""] = float(np.mean(x**2))
-    peaks = {
-        layer.name: float(np.abs(trace.layers[layer.name]).max())
-        for layer in network.layers
-        if isinstance(layer, Dense)
-    }
+    peaks, cells, candidates = (
+        {name: float(np.abs(values).max()) for name, values in found.items()}
+        for found in (trace.layers, trace.cells, trace.candidates)
+    )
     note = f"input format from {len(x)} calibration sequences, largest |x| {peak:.6g}"
     if network.input_range is not None:
         declared = max(abs(end) for end in network.input_range)
@@ -74,7 +75,7 @@ def measure(network: Network, calibration: FloatArray | None) -> Ranges:
             note += f", widened to the declared range of {declared:g}"
             peak = declared
             _check_peak(peak, "the input range reaches")
-    return Ranges(peak, peaks, squares, True, note)
+    return Ranges(peak, peaks, cells, candidates, squares, True, note)
 
 
 def _check_peak(peak: float, what: str) -> None:
@@ -96,4 +97,4 @@ def _assume(network: Network) -> Ranges:
         note = f"no calibration data: input format from the range {lo:g}..{hi:g}"
     peak = max(abs(lo), abs(hi))
     _check_peak(peak, "the input range reaches")
-    return Ranges(peak, {}, {}, False, note)
+    return Ranges(peak, {}, {}, {}, {}, False, note)

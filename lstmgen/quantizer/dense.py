@@ -1,16 +1,17 @@
 """Quantization of a dense layer (rule N9, and N10 for the softmax)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..bounds import INT32_MAX, row_bounds
 from ..errors import ModelError
 from ..layers import Dense
-from ..qformat import FloatArray, IntArray, QFormat, max_frac
+from ..qformat import FloatArray, IntArray, QFormat
 from ..quantized import SOFTMAX_FRAC, QuantizedDense, Tables
 from .modes import DENSE_WEIGHT_BITS
 from .rounding import BEYOND_ANY_FORMAT, fold_bias, to_nearest
+from .rows import weight_fracs
 
 _MAX_RIGHT_SHIFT = 16
 _LOWEST_SHIFT = -30
@@ -23,23 +24,23 @@ class DensePlace:
     """Where a dense layer stands: the format and magnitude of its input, and its output's.
 
     y: the format handed on; None where the layer ends the network with raw accumulators.
+    own, own_magnitude: those of the network's input, for a layer that adds it.
     """
 
     x: QFormat
     magnitude: int
     y: QFormat | None
+    own: QFormat | None = None
+    own_magnitude: int = 0
 
 
 def quantize_dense(layer: Dense, place: DensePlace, tables: Tables) -> QuantizedDense:
     """Return the integers of a dense layer; raises ModelError for weights beyond int32."""
-    w, b = layer.W, layer.b
     if layer.activation == "softmax":
-        # exp(z) is computed as 2**(z * log2(e)) (rule N10).
-        w, b = (
-            np.clip(v, -BEYOND_ANY_FORMAT, BEYOND_ANY_FORMAT) * np.log2(np.e) for v in (w, b)
-        )
-    peaks = np.abs(w).max(1)
-    frac = np.array([max_frac(float(p), DENSE_WEIGHT_BITS) for p in peaks]) + place.x.frac
+        layer = _in_base_2(layer)
+    frac = weight_fracs(layer.W, DENSE_WEIGHT_BITS) + place.x.frac
+    if layer.skip is not None and place.own is not None:
+        frac = np.minimum(frac, weight_fracs(layer.skip, DENSE_WEIGHT_BITS) + place.own.frac)
     fixed = _argument_frac(layer, place, tables)
     if fixed is None:
         frac = np.full_like(frac, min(int(frac.min()), _MAX_RAW_FRAC))
@@ -48,8 +49,8 @@ def quantize_dense(layer: Dense, place: DensePlace, tables: Tables) -> Quantized
     while True:
         argument_frac = frac if fixed is None else np.full_like(frac, fixed)
         _refuse_huge(layer, frac if fixed is None else frac - argument_frac)
-        quantized = _round(layer, place, w, b, frac, argument_frac)
-        beyond = row_bounds(quantized, place.magnitude).bound > INT32_MAX
+        quantized = _round(layer, place, frac, argument_frac)
+        beyond = row_bounds(quantized, place.magnitude, place.own_magnitude).bound > INT32_MAX
         if not beyond.any():
             _refuse_lost(layer, quantized)
             return quantized
@@ -67,26 +68,36 @@ def _argument_frac(layer: Dense, place: DensePlace, tables: Tables) -> int | Non
     return None if place.y is None else place.y.frac
 
 
+def _in_base_2(layer: Dense) -> Dense:
+    """Return the layer whose logits are exponents of 2 (rule N10): exp(z) = 2**(z * log2(e))."""
+
+    def scaled(values: FloatArray) -> FloatArray:
+        return np.clip(values, -BEYOND_ANY_FORMAT, BEYOND_ANY_FORMAT) * np.log2(np.e)
+
+    skip = None if layer.skip is None else scaled(layer.skip)
+    return replace(layer, W=scaled(layer.W), b=scaled(layer.b), skip=skip)
+
+
 def _round(
-    layer: Dense,
-    place: DensePlace,
-    w: FloatArray,
-    b: FloatArray,
-    frac: IntArray,
-    argument_frac: IntArray,
+    layer: Dense, place: DensePlace, frac: IntArray, argument_frac: IntArray
 ) -> QuantizedDense:
     y = place.y
     if y is None:
         y = QFormat(16, 0) if layer.activation == "argmax" else QFormat(32, int(frac[0]))
+    skip = None
+    if layer.skip is not None and place.own is not None:
+        skip = to_nearest(layer.skip, frac - place.own.frac, DENSE_WEIGHT_BITS)
     return QuantizedDense(
         name=layer.name,
         activation=layer.activation,
         x=place.x,
         y=y,
-        w=to_nearest(w, frac - place.x.frac, DENSE_WEIGHT_BITS),
-        bias=fold_bias(b, frac, frac - argument_frac),
+        w=to_nearest(layer.W, frac - place.x.frac, DENSE_WEIGHT_BITS),
+        bias=fold_bias(layer.b, frac, frac - argument_frac),
         frac=frac,
         argument_frac=argument_frac,
+        skip=skip,
+        skip_x=place.own if skip is not None else None,
     )
 
 

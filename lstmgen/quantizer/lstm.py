@@ -1,16 +1,20 @@
 """Quantization of an LSTM layer (rules N2, N3 and N3b)."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from ..bounds import MAX_MID_SHIFT, row_bounds
+from ..bounds import MAX_MID_SHIFT, MAX_PEEPHOLE_SHIFT, row_bounds
 from ..errors import ModelError
-from ..layers import GATES, Lstm
-from ..qformat import FloatArray, IntArray, QFormat, max_frac
+from ..layers import Dense, Lstm
+from ..qformat import FloatArray, IntArray, QFormat
 from ..quantized import QuantizedLstm, Tables
+from .dense import DensePlace, quantize_dense
+from .formats import Formats
 from .modes import Mode
-from .rounding import BEYOND_ANY_FORMAT, fold_bias, to_nearest
+from .rounding import fold_bias, to_nearest
+from .rows import clip_limit, initial_hidden, refuse_huge, weight_fracs
 
 MAX_INPUT_SHIFT = 4
 """Largest alignment shift lx of an 8-bit input (rule N2)."""
@@ -18,14 +22,12 @@ MAX_INPUT_SHIFT = 4
 MID_SHIFT_GAIN = 10**0.2
 """How many times less noise makes a mid shift worth a handful of instructions per unit: 2 dB."""
 
-LOWEST_SHIFT = -30
-"""Shift below which a row's accumulator would have no useful bit."""
-
 
 @dataclass(frozen=True, eq=False)
 class LstmPlace:
-    """Where an LSTM layer stands: its input's format and magnitude, and mean squares.
+    """Where a recurrent layer stands: formats, magnitude of its input, and mean squares.
 
+    formats: of what it computes and hands on.
     square_x, square_h: mean square of the input and of the hidden state, by which formats
     are weighed against each other.
     """
@@ -34,6 +36,7 @@ class LstmPlace:
     magnitude: int
     square_x: float
     square_h: float
+    formats: Formats
 
 
 def quantize_lstm(
@@ -52,22 +55,23 @@ def quantize_lstm(
         gain = rows.noise_of(best) / rows.noise_of(shifted)
         if mid_shift or gain > MID_SHIFT_GAIN:
             best = shifted
-    h0, c0 = _initial_hidden(layer, rows.h), _initial_cell(layer, tables)
-    return replace(best, h0=h0, c0=c0)
+    h0 = initial_hidden(layer, place.formats.h)
+    return replace(best, h0=h0, c0=_initial_cell(layer, tables))
 
 
 class _Rows:
     """The rows of a layer, to be given formats (rules N2, N3 and N3b)."""
 
     def __init__(self, layer: Lstm, mode: Mode, tables: Tables, place: LstmPlace) -> None:
-        k = layer.units
         self.layer, self.mode, self.place = layer, mode, place
-        self.h = QFormat(mode.hidden, mode.hidden - 1)
-        self.argument_frac = np.full(4 * k, tables.sigmoid_frac)
-        self.argument_frac[2 * k : 3 * k] = tables.tanh_frac
+        self.h = place.formats.h
+        self.variant = _variant(layer, tables, place.formats)
+        self.argument_frac = np.full(4 * layer.units, tables.sigmoid_frac)
+        if layer.cell != "sigmoid":
+            self.argument_frac[2 * layer.units : 3 * layer.units] = tables.tanh_frac
         self.most_x_shift = MAX_INPUT_SHIFT if mode.hidden == 8 else 0
-        self.w_frac = _weight_fracs(layer.W, mode.input_weights)
-        self.u_frac = _weight_fracs(layer.U, mode.hidden_weights)
+        self.w_frac = weight_fracs(layer.W, mode.input_weights)
+        self.u_frac = weight_fracs(layer.U, mode.hidden_weights)
 
     def fit(self, x_shift: int = 0, mid_shift: IntArray | int = 0) -> QuantizedLstm:
         """Return the layer with the largest F_r at which all weights and sums fit."""
@@ -77,7 +81,7 @@ class _Rows:
         largest = self.argument_frac + self.mode.max_right_shift
         frac = np.minimum(np.minimum(from_x, from_h), largest)
         while True:
-            _refuse_huge(self.layer, frac - self.argument_frac)
+            refuse_huge(self.layer, frac - self.argument_frac)
             quantized = self._round(frac, x_shift, mid)
             beyond = row_bounds(quantized, self.place.magnitude).overflows
             if not beyond.any():
@@ -102,7 +106,7 @@ class _Rows:
         fx = quantized.frac - quantized.x.frac - quantized.x_shift
         fh = quantized.frac + quantized.mid_shift - quantized.h.frac
         from_x = 4.0**-fx * (self.layer.inputs * self.place.square_x)
-        return np.asarray(from_x + 4.0**-fh * (self.layer.units * self.place.square_h))
+        return np.asarray(from_x + 4.0**-fh * (self.layer.width * self.place.square_h))
 
     def noise_of(self, quantized: QuantizedLstm) -> float:
         """Return the noise of all rows together."""
@@ -121,37 +125,42 @@ class _Rows:
             argument_frac=self.argument_frac,
             x_shift=x_shift,
             mid_shift=mid,
-            h0=np.zeros(layer.units, np.int64),
+            h0=np.zeros(layer.width, np.int64),
             c0=np.zeros(layer.units, np.int64),
+            **self.variant,
         )
 
 
-def _weight_fracs(weights: FloatArray, bits: int) -> IntArray:
-    peaks = np.abs(weights).max(1).clip(max=BEYOND_ANY_FORMAT)
-    return np.array([max_frac(float(peak), bits) for peak in peaks], np.int64)
-
-
-def _refuse_huge(layer: Lstm, shift: IntArray) -> None:
-    for row in np.flatnonzero(shift < LOWEST_SHIFT)[:1]:
-        gate, unit = divmod(int(row), layer.units)
-        peak = max(np.abs(layer.W[row]).max(), np.abs(layer.U[row]).max(), abs(layer.b[row]))
-        raise ModelError(
-            f"{layer.name}: gate {GATES[gate]} of unit {unit} has weights or a bias of "
-            f"{peak:.3g}; its sum cannot be bounded below 2**31 with useful bits left; "
-            "rescale the model's inputs or weights"
-        )
-
-
-def _initial_hidden(layer: Lstm, h: QFormat) -> IntArray:
-    if layer.h0 is None:
-        return np.zeros(layer.units, np.int64)
-    peak = np.abs(layer.h0).max()
-    if peak > 1:
-        raise ModelError(
-            f"{layer.name}.h0 reaches {peak:.4g}; expected at most 1, as a hidden state is "
-            "sigmoid times tanh"
-        )
-    return np.maximum(h.to_raw(layer.h0), -h.hi)
+def _variant(layer: Lstm, tables: Tables, formats: Formats) -> dict[str, Any]:
+    """Return the fields in which the layer is not the plain LSTM."""
+    found: dict[str, Any] = {
+        "gate": layer.gate,
+        "cell": layer.cell,
+        "output": layer.output,
+        "g_frac": formats.g_frac,
+        "y_frac": formats.y_frac,
+        "clip": clip_limit(layer, tables),
+        "direction": layer.direction,
+    }
+    if layer.cell_clip is not None:
+        limit = int(np.floor(min(layer.cell_clip, 2.0**20) * 2.0**tables.tanh_frac + 0.5))
+        found["cell_limit"] = max(1, limit) if limit < 1 << 30 else None
+    if layer.peephole is not None:
+        peak = float(np.abs(layer.peephole).max())
+        left = max(0, int(np.floor(np.log2(max(peak, 1.0)))))
+        if left > MAX_PEEPHOLE_SHIFT:
+            raise ModelError(
+                f"{layer.name}.peephole reaches {peak:.4g}; expected less than "
+                f"{2 << MAX_PEEPHOLE_SHIFT}"
+            )
+        raw = np.floor(layer.peephole * 2.0 ** (14 - left) + 0.5)
+        found["peephole"] = np.clip(raw, -32767, 32767).astype(np.int64)
+        found["peephole_shift"] = left
+    if layer.projection is not None:
+        linear = Dense(f"{layer.name}_projection", layer.projection, np.zeros(layer.width))
+        place = DensePlace(QFormat(16, formats.y_frac), 32767, formats.h)
+        found["projection"] = quantize_dense(linear, place, tables)
+    return found
 
 
 def _initial_cell(layer: Lstm, tables: Tables) -> IntArray:

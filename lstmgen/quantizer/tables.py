@@ -1,6 +1,7 @@
 """The activation tables of rule N5: fitted once, shipped as integers, loaded by size."""
 
 import json
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
@@ -15,15 +16,45 @@ _POSITIONS = 257
 """Evenly spaced points of a segment over which the rms error is taken."""
 
 
+_HARD_SLOPES = {"hard_sigmoid": Fraction(1, 5), "hard_sigmoid_6": Fraction(1, 6)}
+
+
 @cache
-def load_tables(bits: int) -> Tables:
-    """Return the shipped tables of 2**bits words; the C library's tanh never matters."""
+def load_tables(bits: int, hard: tuple[str, ...] = ()) -> Tables:
+    """Return the shipped tables of 2**bits words; the C library's tanh never matters.
+
+    hard: the hard sigmoids that gates apply, whose tables are computed.
+    """
     shipped = json.loads(_FILE.read_text(encoding="utf-8"))
 
     def words(name: str) -> IntArray:
         return np.array(shipped[name], np.int64).reshape(-1, 2)
 
-    return Tables(bits, words(f"sigmoid{bits}"), words(f"tanh{bits}"), words("exp2"))
+    made = {name: hard_table(_HARD_SLOPES[name], bits) for name in hard}
+    return Tables(bits, words(f"sigmoid{bits}"), words(f"tanh{bits}"), words("exp2"), made)
+
+
+def hard_table(slope: Fraction, bits: int) -> IntArray:
+    """Return the table of clip(slope * z + 1/2, 0, 1) over -16..16, within an LSB of Q0.15.
+
+    Both corners lie between segments, and a segment's line is exact but for its slope's
+    rounding; exact fractions make it the same everywhere.
+    """
+    half = 1 << (bits - 1)
+    rise = slope * Fraction(32, 2 * half) * 32768  # over a segment, in LSB
+    table = np.zeros((2 * half, 2), np.int64)
+    for row, segment in enumerate(range(-half, half)):
+        left = slope * Fraction(32 * segment, 2 * half) * 32768 + 16384
+        if left + rise <= 0 or left >= 32768:
+            table[row] = 0, 0 if left < 16384 else 32767
+            continue
+        slope2 = round(2 * rise)
+        most = (slope2 * 32768) >> 16
+        if segment & 1:  # the base is the right edge's
+            table[row] = slope2, min(round(left + rise), 32767)
+        else:
+            table[row] = slope2, min(round(left), 32767 - most)
+    return table
 
 
 def fit_tables(bits: int) -> Tables:

@@ -102,6 +102,8 @@ def choose(
     flavour = _FLAVOURS.get(isa)
     if flavour is None:
         return Choice(None, f"{isa} has no kernels of its own")
+    if not layer.plain:
+        return Choice(None, "it is no plain LSTM: peepholes, projection, clips or functions")
     if layer.mid_shift.any() and isa not in _MID_SHIFTED:
         return Choice(None, "its sums over h have a format of their own")
     return flavour.choose(layer, bounds, tables, effort, h_aligned)
@@ -114,6 +116,8 @@ def choose_dense(
     flavour = _DENSE_FLAVOURS.get(isa)
     if flavour is None:
         return Choice(None, f"{isa} has no kernels of its own")
+    if layer.skip is not None:
+        return Choice(None, "it adds the network's own input")
     return flavour.choose_dense(layer, bounds, effort)
 
 

@@ -27,7 +27,7 @@ def directions(shifts: IntArray) -> tuple[int, ...]:
 
 def reach_of(layer: QuantizedLstm) -> IntArray:
     """Return (4, k, k + n) the largest |product| of each weight of h and x, x not shifted."""
-    h = np.abs(layer.wh) * hidden_magnitude(layer.h)
+    h = np.abs(layer.wh) * hidden_magnitude(layer)
     x = np.abs(layer.wx) * -layer.x.lo
     return np.concatenate([h, x], 1).reshape(4, layer.units, -1)
 

@@ -4,6 +4,6 @@ A kernel reads its layer's integers as a stream, from front to back. Each layout
 `unpack...` gives the matrices back, and tests do so for every layout.
 """
 
-from .portable import PackedLstm, deinterleave, interleave, pack_lstm, storage_bits
+from .portable import deinterleave, interleave, storage_bits
 
-__all__ = ["PackedLstm", "deinterleave", "interleave", "pack_lstm", "storage_bits"]
+__all__ = ["deinterleave", "interleave", "storage_bits"]

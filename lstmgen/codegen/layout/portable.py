@@ -4,41 +4,19 @@ A unit's four gates lie side by side, column by column, so that one pass over th
 feeds four accumulators and every array is read from front to back.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from ...errors import RangeError
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm
 
 StorageBits = Literal[8, 16, 32]
 
 
-@dataclass(frozen=True, eq=False)
-class PackedLstm:
-    """The arrays of an LSTM of k units over n inputs, gates i, f, g, o in the last axis.
-
-    wx: (k, n, 4); wh: (k, k, 4); bias, shift, mid_shift: (k, 4).
-    """
-
-    wx: IntArray
-    wh: IntArray
-    bias: IntArray
-    shift: IntArray
-    mid_shift: IntArray
-
-
-def pack_lstm(layer: QuantizedLstm) -> PackedLstm:
-    """Return the layer's arrays unit by unit, the four gates interleaved."""
-    rows = (layer.wx, layer.wh, layer.bias, layer.shift, layer.mid_shift)
-    return PackedLstm(*(interleave(array) for array in rows))
-
-
-def interleave(rows: IntArray) -> IntArray:
-    """Return gate-major rows (4k, ...) as (k, ..., 4)."""
-    gates = rows.reshape(4, rows.shape[0] // 4, *rows.shape[1:])
+def interleave(rows: IntArray, gates_of_unit: int = 4) -> IntArray:
+    """Return gate-major rows (4k, ...) as (k, ..., 4), of another number of gates likewise."""
+    gates = rows.reshape(gates_of_unit, rows.shape[0] // gates_of_unit, *rows.shape[1:])
     return np.ascontiguousarray(np.moveaxis(gates, 0, -1))
 
 
