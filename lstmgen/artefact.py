@@ -8,25 +8,41 @@ import json
 import os
 import zipfile
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from .bounds import check
 from .errors import LstmgenError, ModelError
-from .layers import ACTIVATIONS, HEADS
+from .layers import (
+    ACTIVATIONS,
+    HEADS,
+    CellFunction,
+    Direction,
+    Ends,
+    GateFunction,
+    Merge,
+)
 from .network import MAX_LAYERS, MAX_WEIGHTS, MAX_WIDTH
 from .npz import Array, npz_bytes, read_npz, write_npz
 from .qformat import MAX_FRAC, MIN_FRAC, IntArray, QFormat
 from .quantized import (
+    MAX_ENTRIES,
     NUMERICS_VERSION,
     PRECISIONS,
+    QuantizedBidirectional,
     QuantizedDense,
+    QuantizedEmbedding,
+    QuantizedGru,
     QuantizedLayer,
     QuantizedLstm,
     QuantizedNetwork,
+    QuantizedPart,
+    QuantizedRecurrent,
     Tables,
+    choices_of,
     integers_of,
+    kind_of,
 )
 
 KEY = "lstmgen_quantized"
@@ -36,6 +52,22 @@ MAX_DESCRIPTION = 1 << 20
 """Longest description, in characters: notes and the names of all layers are part of it."""
 
 _VERSION = 1
+_CHOICES: dict[str, tuple[str, ...] | type] = {
+    "gate": get_args(GateFunction),
+    "cell": get_args(CellFunction),
+    "output": get_args(CellFunction),
+    "direction": get_args(Direction),
+    "merge": get_args(Merge),
+    "ends": get_args(Ends),
+    "g_frac": int,
+    "y_frac": int,
+    "clip": int,
+    "cell_limit": int,
+    "peephole_shift": int,
+    "reset_after": bool,
+}
+"""Fields of recurrent layers that have a default, and what they may hold."""
+
 _TABLES = ("sigmoid", "tanh", "exp2")
 _MAX_BITS = 32
 
@@ -67,10 +99,12 @@ def to_arrays(q: QuantizedNetwork) -> dict[str, Array]:
     arrays: dict[str, Array] = {KEY: np.array(json.dumps(description, indent=1))}
     for name in _TABLES:
         arrays[f"tables.{name}"] = _smallest(getattr(q.tables, name))
-    for layer in q.layers:
-        for name, array in integers_of(layer).items():
+    for name in q.hard_functions:
+        arrays[f"tables.{name}"] = _smallest(q.tables.of(name))
+    for part in q.parts:
+        for name, array in integers_of(part).items():
             if array.ndim:
-                arrays[f"{layer.name}.{name}"] = _smallest(array)
+                arrays[f"{part.name}.{name}"] = _smallest(array)
     return arrays
 
 
@@ -130,10 +164,20 @@ def _description_text(text: Array) -> str:
 
 
 def _describe(layer: QuantizedLayer) -> dict[str, object]:
-    common = {"name": layer.name, "x": _pair(layer.x), "y": _pair(layer.y)}
-    if isinstance(layer, QuantizedLstm):
-        return {"type": "lstm", **common, "x_shift": layer.x_shift}
-    return {"type": "dense", **common, "activation": layer.activation}
+    common: dict[str, object] = {"name": layer.name, "x": _pair(layer.x), "y": _pair(layer.y)}
+    if isinstance(layer, QuantizedBidirectional):
+        halves = [_describe(half) for half in layer.halves]
+        ways = {"merge": layer.merge, "ends": layer.ends}
+        return {"type": "bidirectional", **common, **ways, "halves": halves}
+    if isinstance(layer, QuantizedEmbedding):
+        return {"type": "embedding", **common}
+    if isinstance(layer, QuantizedDense):
+        skip = {} if layer.skip_x is None else {"skip_x": _pair(layer.skip_x)}
+        return {"type": "dense", **common, "activation": layer.activation, **skip}
+    entry = {"type": kind_of(layer), **common, "x_shift": layer.x_shift, **choices_of(layer)}
+    if isinstance(layer, QuantizedLstm) and layer.projection is not None:
+        entry["projection"] = _describe(layer.projection)
+    return entry
 
 
 def _pair(q: QFormat) -> list[int]:
@@ -158,34 +202,74 @@ def _build(description: dict[str, Any], arrays: Mapping[str, Array]) -> Quantize
             raise ValueError(f"{name} holds {array.size} values, more than {MAX_WEIGHTS}")
         return array.astype(np.int64)
 
-    def layer(entry: dict[str, Any]) -> QuantizedLayer:
-        name = str(entry["name"])
+    def part(entry: dict[str, Any]) -> QuantizedPart:
+        kind, name = entry["type"], str(entry["name"])
         x, y = _format(entry["x"]), _format(entry["y"])
 
-        def own(key: str) -> IntArray:
-            return integers(f"{name}.{key}")
+        def own(*keys: str) -> dict[str, Any]:
+            return {key: integers(f"{name}.{key}") for key in keys}
 
-        if entry["type"] == "lstm":
-            state = {"h0": own("h0"), "c0": own("c0"), "x_shift": int(entry["x_shift"])}
-            keys = ("wx", "wh", "bias", "frac", "argument_frac", "mid_shift")
-            rows = {key: own(key) for key in keys}
-            return QuantizedLstm(name, x, y, **rows, **state)  # type: ignore[arg-type]
-        rows = {key: own(key) for key in ("w", "bias", "frac", "argument_frac")}
-        return QuantizedDense(name, entry["activation"], x, y, **rows)
+        if kind == "embedding":
+            return QuantizedEmbedding(name, y, **own("table"))
+        rows = own("bias", "frac", "argument_frac")
+        if kind == "dense":
+            extra: dict[str, Any] = {}
+            if "skip_x" in entry:
+                extra = {**own("skip"), "skip_x": _format(entry["skip_x"])}
+            return QuantizedDense(name, entry["activation"], x, y, **own("w"), **rows, **extra)
+        rows |= own("wx", "wh", "h0", "c0") | {"x_shift": int(entry["x_shift"])}
+        choices = {key: _choice(key, value) for key, value in entry.items() if key in _CHOICES}
+        if kind == "gru":
+            return QuantizedGru(name, x, y, **rows, **own("bias_h", "frac_h"), **choices)
+        if kind != "lstm":
+            raise ValueError(f"layer {name!a} is of unknown type {kind!a}")
+        if "projection" in entry:
+            choices["projection"] = part(entry["projection"])
+        if f"{name}.peephole" in arrays:
+            choices |= own("peephole")
+        return QuantizedLstm(name, x, y, **rows, **own("mid_shift"), **choices)
 
+    def layer(entry: dict[str, Any]) -> QuantizedLayer:
+        if entry["type"] != "bidirectional":
+            return part(entry)
+        forward, backward = (part(half) for half in entry["halves"])
+        if not isinstance(forward, QuantizedRecurrent) or not isinstance(
+            backward, QuantizedRecurrent
+        ):
+            raise ValueError("a half of a bidirectional layer is not recurrent")
+        ways = _choice("merge", entry["merge"]), _choice("ends", entry["ends"])
+        y = _format(entry["y"])
+        return QuantizedBidirectional(str(entry["name"]), forward, backward, *ways, y)
+
+    hard = {
+        name: integers(f"tables.{name}")
+        for name in get_args(GateFunction)
+        if f"tables.{name}" in arrays and name not in _TABLES
+    }
+    sigmoid, tanh, exp2 = (integers(f"tables.{name}") for name in _TABLES)
     if len(description["layers"]) > MAX_LAYERS:
         raise ValueError(f"{len(description['layers'])} layers, more than {MAX_LAYERS}")
     return QuantizedNetwork(
         name=str(description["name"]),
         precision=description["precision"],
         outputs=description["outputs"],
-        tables=Tables(
-            int(description["table_bits"]), *(integers(f"tables.{name}") for name in _TABLES)
-        ),
+        tables=Tables(int(description["table_bits"]), sigmoid, tanh, exp2, hard),
         layers=tuple(layer(entry) for entry in description["layers"]),
         notes=tuple(str(note) for note in description["notes"]),
         calibrated=bool(description["calibrated"]),
     )
+
+
+def _choice(key: str, value: Any) -> Any:
+    """Return the value of a field that is a word, a number or a truth, checked."""
+    known = _CHOICES[key]
+    if isinstance(known, tuple):
+        if value not in known:
+            raise ValueError(f"{key} {value!a} is unknown")
+        return value
+    if type(value) is not known:
+        raise ValueError(f"{key} is {value!a}; expected {known.__name__}")
+    return value
 
 
 def _format(pair: list[int]) -> QFormat:
@@ -201,38 +285,59 @@ def _structure_problems(q: QuantizedNetwork) -> list[str]:
         problems.append(f"precision is {q.precision!r}; expected one of {', '.join(PRECISIONS)}")
     if q.outputs not in ("last", "sequence"):
         problems.append(f"outputs is {q.outputs!r}; expected 'last' or 'sequence'")
-    if not q.lstms:
+    if not q.recurrent:
         problems.append("no LSTM layer; expected at least one")
-    names = [layer.name for layer in q.layers]
-    if len(set(names)) < len(names):
+    names = [layer.name for layer in (*q.parts, *q.layers)]
+    if len(set(names)) < len({id(layer) for layer in (*q.parts, *q.layers)}):
         problems.append("two layers have one name; expected a name each")
-    for layer in q.layers:
-        problems += _shape_problems(layer)
+    for part in q.parts:
+        problems += _shape_problems(part)
     if problems:
         return problems
     problems += _size_problems(q)
     for below, above in zip(q.layers, q.layers[1:], strict=False):
-        if above.inputs != below.width or above.x != below.y:
+        if above.inputs != below.width or above.x != below.y or isinstance(
+            above, QuantizedEmbedding
+        ):
             problems.append(
                 f"{above.name} takes {above.inputs} values of {above.x}; expected "
                 f"{below.width} of {below.y}, as {below.name} hands on"
             )
     for layer in q.layers:
-        problems += _format_problems(layer, last=layer is q.layers[-1])
+        problems += _format_problems(layer, q, last=layer is q.layers[-1])
     return problems
 
 
-def _shape_problems(layer: QuantizedLayer) -> list[str]:
-    matrices = (layer.wx, layer.wh) if isinstance(layer, QuantizedLstm) else (layer.w,)
-    if any(matrix.ndim != 2 or 0 in matrix.shape for matrix in matrices):
+def _shape_problems(layer: QuantizedPart) -> list[str]:
+    matrices = [v for v in integers_of(layer).values() if v.ndim > 1]
+    if isinstance(layer, QuantizedEmbedding):
+        return [] if layer.table.ndim == 2 and layer.table.size else [f"{layer.name}: no table"]
+    core = (layer.w,) if isinstance(layer, QuantizedDense) else (layer.wx, layer.wh)
+    if any(m.ndim != 2 or 0 in m.shape for m in core) or any(m.ndim != 2 for m in matrices):
         return [f"{layer.name}: weights are not matrices"]
     expected: dict[str, tuple[int, ...]] = {}
-    rows = matrices[0].shape[0]
+    rows = core[0].shape[0]
     if isinstance(layer, QuantizedLstm):
-        k = layer.units
+        k, p = layer.units, layer.width
         rows = 4 * k
-        expected |= {"wx": (rows, layer.inputs), "wh": (rows, k), "h0": (k,), "c0": (k,)}
+        expected |= {"wx": (rows, layer.inputs), "wh": (rows, p), "h0": (p,), "c0": (k,)}
         expected["mid_shift"] = (rows,)
+        if layer.peephole is not None:
+            expected["peephole"] = (3, k)
+        linear = layer.projection
+        if linear is None and p != k:
+            return [f"{layer.name}.wh is {layer.wh.shape}; expected ({rows}, {k})"]
+        if linear is not None and (linear.rows, linear.inputs, linear.activation) != (
+            p, k, "linear"
+        ):
+            return [f"{layer.name}: its projection is {linear.w.shape}; expected ({p}, {k})"]
+    elif isinstance(layer, QuantizedGru):
+        k = layer.units
+        rows = 3 * k
+        expected |= {"wx": (rows, layer.inputs), "wh": (rows, k)}
+        expected |= dict.fromkeys(("h0", "c0", "bias_h", "frac_h"), (k,))
+    elif layer.skip is not None:
+        expected["skip"] = (rows, layer.skip.shape[1])
     expected |= dict.fromkeys(("bias", "frac", "argument_frac"), (rows,))
     return [
         f"{layer.name}.{key} is {getattr(layer, key).shape}; expected {shape}"
@@ -244,24 +349,35 @@ def _shape_problems(layer: QuantizedLayer) -> list[str]:
 def _size_problems(q: QuantizedNetwork) -> list[str]:
     """Return what is beyond the limits of a float network, which the C's types rely on."""
     problems = []
-    for layer in q.layers:
-        rows = layer.units if isinstance(layer, QuantizedLstm) else layer.rows
-        if max(layer.inputs, rows) > MAX_WIDTH:
+    for part in q.parts:
+        rows = part.width if isinstance(part, QuantizedEmbedding) else len(part.bias)
+        if isinstance(part, QuantizedRecurrent):
+            rows = part.units
+        if max(part.inputs, rows) > MAX_WIDTH:
             problems.append(
-                f"{layer.name}: {layer.inputs} inputs, {rows} outputs; "
+                f"{part.name}: {part.inputs} inputs, {rows} outputs; "
                 f"expected at most {MAX_WIDTH} each"
             )
-    if q.macs_per_step > MAX_WEIGHTS:
-        problems.append(f"{q.macs_per_step} weights; expected at most {MAX_WEIGHTS}")
+    tables = sum(p.table.size for p in q.parts if isinstance(p, QuantizedEmbedding))
+    if q.macs_per_step + tables > MAX_WEIGHTS:
+        problems.append(f"{q.macs_per_step + tables} weights; expected at most {MAX_WEIGHTS}")
     return problems
 
 
-def _format_problems(layer: QuantizedLayer, last: bool) -> list[str]:
+def _format_problems(layer: QuantizedLayer, q: QuantizedNetwork, last: bool) -> list[str]:
     problems = []
     if not 8 <= layer.x.bits <= 16:
         problems.append(f"{layer.name} takes {layer.x.bits} bits; expected 8 to 16")
-    if isinstance(layer, QuantizedLstm):
+    if isinstance(layer, QuantizedEmbedding):
+        if layer.entries > MAX_ENTRIES or layer.y.bits not in range(8, 17):
+            problems.append(f"{layer.name}: {layer.entries} rows of {layer.y.bits} bits")
         return problems
+    if not isinstance(layer, QuantizedDense):
+        return problems
+    if layer.skip is not None and (
+        not last or layer.skip_x != q.x or layer.skip.shape[1] != q.inputs
+    ):
+        problems.append(f"{layer.name}.skip does not fit the network's input")
     if layer.activation not in ACTIVATIONS or (layer.activation in HEADS and not last):
         problems.append(f"{layer.name}: activation {layer.activation!r} has no place here")
     elif layer.activation in ("linear", "relu", "argmax"):

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +30,10 @@ SEED = 1
 
 NO_VALGRIND = "instructions are not counted: valgrind is not installed"
 
+
+WHOLE_NOTE = (
+    "the network takes whole sequences: a step is a run of a sequence of one step, with its reset"
+)
 
 @dataclass(frozen=True)
 class BenchResult:
@@ -79,8 +83,8 @@ def bench(
     tool is missing or fails.
     """
     rng = np.random.default_rng(SEED)
-    x = rng.integers(q.x.lo, q.x.hi, (_steps(q, target), q.inputs), endpoint=True)
-    return bench_files(
+    x = rng.integers(*q.input_span, (_steps(q, target), q.inputs), endpoint=True)
+    result = bench_files(
         model_files(q, source, target, effort),
         target,
         x,
@@ -91,6 +95,7 @@ def bench(
         flags=flags,
         timeout=timeout,
     )
+    return result if q.streams else replace(result, notes=(WHOLE_NOTE, *result.notes))
 
 
 def bench_files(
@@ -203,7 +208,9 @@ def _called(
     image: Image, files: Sources, inputs: tuple[bytes, bytes], steps: int, timeout: float
 ) -> tuple[int | None, Profile]:
     """Return count and profile of one of the `steps` that only the first of two inputs has."""
-    function = f"{prefix_of(files)}_step"
+    prefix = prefix_of(files)
+    steps_alone = f"void {prefix}_step(" in files[f"{prefix}.h"]
+    function = f"{prefix}_step" if steps_alone else f"{prefix}_run"
     more, less = (
         callgrind(image, function, data, image.folder / name, timeout=timeout)
         for name, data in zip(("all", "warm"), inputs, strict=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .errors import ModelError
 from .npz import read_npz
-from .qformat import FloatArray
+from .qformat import FloatArray, IntArray
 
 _PROBED_VALUES = 1 << 22
 """Values of a block in which NaN and infinity are looked for at a time."""
@@ -21,18 +21,21 @@ class Dataset:
     """Inputs with what they should give.
 
     x: (B, T, n) real inputs. label: (B,) or (B, T) class numbers. target: the values that
-    the network should output, of its output's shape.
+    the network should output, of its output's shape. lengths: (B,) how many steps of each
+    sequence count, 1 to T, or None for all.
     """
 
     x: NDArray[Any]
     label: NDArray[Any] | None = None
     target: NDArray[Any] | None = None
+    lengths: IntArray | None = None
 
 
 def load_dataset(
     path: str | os.PathLike[str], inputs: int, keys: tuple[str, ...] = ("x",)
 ) -> Dataset:
-    """Read a .npy file of inputs, or an .npz file with them, optional `label` and `target`.
+    """Read a .npy file of inputs, or an .npz file with them, optional `label`, `target` and
+    `lengths`.
 
     inputs: the width that the network takes. keys: the names under which an .npz may hold
     the inputs; the first one found is taken. Raises ModelError for a file that cannot be
@@ -52,16 +55,26 @@ def load_dataset(
             found = ", ".join(arrays) or "nothing"
             raise ModelError(f"{file} holds {found}; expected the inputs as {' or '.join(keys)}")
         # Labels and targets belong to the inputs called x.
-        answers = (arrays.get("label"), arrays.get("target")) if key == "x" else ()
-        data = Dataset(arrays[key], *answers)
+        answers = (arrays.get("label"), arrays.get("target")) if key == "x" else (None, None)
+        lengths = arrays.get("lengths") if key == "x" else None
+        data = Dataset(arrays[key], *answers, lengths)
     check_inputs(data.x, inputs, str(file))
+    if data.lengths is not None:
+        check_lengths(data.lengths, data.x, str(file))
     _check_answers(data, str(file))
     return data
 
 
 def load_calibration(path: str | os.PathLike[str], inputs: int) -> FloatArray:
-    """Return calibration inputs (B, T, n): a .npy, or of an .npz `x_calib`, else `x`."""
-    return np.asarray(load_dataset(path, inputs, ("x_calib", "x")).x, np.float64)
+    """Return calibration inputs (B, T, n): a .npy, or of an .npz `x_calib`, else `x`.
+
+    Steps that do not count, beyond the `lengths` of an .npz, are zeros.
+    """
+    data = load_dataset(path, inputs, ("x_calib", "x"))
+    x = np.asarray(data.x, np.float64)
+    if data.lengths is None:
+        return x
+    return np.where((np.arange(x.shape[1]) < data.lengths[:, None])[..., None], x, 0.0)
 
 
 def check_inputs(x: NDArray[Any], inputs: int, source: str) -> None:
@@ -79,6 +92,21 @@ def check_inputs(x: NDArray[Any], inputs: int, source: str) -> None:
     )
     if wrong:
         raise ModelError(f"{source}: {wrong} inputs are NaN or infinite; expected finite numbers")
+
+
+def check_lengths(lengths: NDArray[Any], x: NDArray[Any], source: str) -> None:
+    """Raise ModelError unless lengths are (B,) whole numbers of steps, 1 to T."""
+    batch, steps = x.shape[:2]
+    if lengths.shape != (batch,) or lengths.dtype.kind not in "iu":
+        raise ModelError(
+            f"{source}: lengths are {lengths.dtype} of shape {lengths.shape}; expected {batch} "
+            "whole numbers, one a sequence"
+        )
+    if lengths.min() < 1 or lengths.max() > steps:
+        raise ModelError(
+            f"{source}: lengths span {lengths.min()}..{lengths.max()}; expected 1..{steps}, the "
+            "steps of the inputs"
+        )
 
 
 def _map_npy(file: Path) -> NDArray[Any]:

@@ -33,23 +33,27 @@ class Chunk:
     clipped: int
 
 
-def emulate(q: QuantizedNetwork, x: NDArray[Any]) -> Iterator[Chunk]:
+def emulate(
+    q: QuantizedNetwork, x: NDArray[Any], lengths: IntArray | None = None
+) -> Iterator[Chunk]:
     """Yield the outputs of `q` for real inputs x (B, T, n), which may be memory-mapped.
 
     A network that outputs the last step yields y with the last chunk of each batch, None
-    with those before.
+    with those before. lengths: (B,) how many steps of each sequence count, or None for all;
+    sequences that have lengths, and those of a network that does not stream, come whole.
     """
+    whole = lengths is not None or not q.streams
     emulator = Emulator(q)
     widest = max(max(layer.inputs, 4 * layer.width) for layer in q.layers)
     for first in range(0, len(x), BATCH):
         rows = slice(first, min(first + BATCH, len(x)))
         batch = rows.stop - rows.start
         emulator.reset(batch)
-        length = max(1, _CHUNK_VALUES // (batch * widest))
+        length = x.shape[1] if whole else max(1, _CHUNK_VALUES // (batch * widest))
         for start in range(0, x.shape[1], length):
             steps = slice(start, min(start + length, x.shape[1]))
             real = np.asarray(x[rows, steps], np.float64)
-            y = emulator.run(q.x.to_raw(real))
+            y = emulator.run(q.x.to_raw(real), None if lengths is None else lengths[rows])
             wanted = q.outputs == "sequence" or steps.stop == x.shape[1]
             done = batch * (steps.stop - steps.start)
             yield Chunk(rows, steps, y if wanted else None, done, q.x.count_clipped(real))

@@ -6,13 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from . import __version__, artefact
-from .bounds import bound_table, check
+from .bounds import LayerBounds, bound_table, check
 from .codegen import EFFORTS, OPTIONAL_OUTPUTS, Effort, footprint, generate
 from .codegen.ctext import check_name
 from .codegen.render import TargetFacts
 from .errors import LstmgenError, ModelError
-from .quantized import NUMERICS_VERSION, QuantizedLayer, QuantizedLstm, QuantizedNetwork
+from .quantized import (
+    NUMERICS_VERSION,
+    QuantizedEmbedding,
+    QuantizedNetwork,
+    QuantizedPart,
+    QuantizedRecurrent,
+    choices_of,
+    kind_of,
+)
 from .selftest import SelfTest, make_selftest
 from .target import is_name
 
@@ -134,31 +144,33 @@ def _describe(
         },
         "self_test": {"steps": test.steps, "seed": test.seed, "crc32": f"{test.crc:08x}"},
         "layers": [
-            _describe_layer(layer, bounds.bound.tolist(), bounds.clamped.tolist())
-            for layer, bounds in zip(q.layers, bound_table(q), strict=True)
+            _describe_layer(part, bounds)
+            for part, bounds in zip(q.parts, bound_table(q), strict=True)
         ],
     }
 
 
-def _describe_layer(
-    layer: QuantizedLayer, bound: list[int], clamped: list[bool]
-) -> dict[str, Any]:
+def _describe_layer(layer: QuantizedPart, bounds: LayerBounds) -> dict[str, Any]:
     """Return formats and the bound table: per row, the proof that int32 cannot overflow."""
-    rows = [
-        {"row": row, "frac": int(frac), "shift": int(shift), "bound": b, "clamped": c}
-        for row, (frac, shift, b, c) in enumerate(
-            zip(layer.frac, layer.shift, bound, clamped, strict=True)
-        )
-    ]
-    kind = "lstm" if isinstance(layer, QuantizedLstm) else layer.activation
     description: dict[str, Any] = {
         "name": layer.name,
-        "type": kind,
+        "type": kind_of(layer),
         "inputs": layer.inputs,
         "outputs": layer.width,
         "x": str(layer.x),
         "y": str(layer.y),
+        **choices_of(layer),
     }
-    if isinstance(layer, QuantizedLstm):
+    if isinstance(layer, QuantizedEmbedding):
+        return description
+    if isinstance(layer, QuantizedRecurrent):
         description["x_shift"] = layer.x_shift
+    rows = [
+        {"row": row, "frac": int(frac), "shift": int(shift), "bound": int(b), "clamped": bool(c)}
+        for row, (frac, shift, b, c) in enumerate(
+            zip(layer.frac, layer.shift, bounds.bound, bounds.clamped, strict=True)
+        )
+    ]
+    for row in np.flatnonzero(bounds.partial):
+        rows[row]["partial"] = int(bounds.partial[row])
     return description | {"bound_limit": (1 << 31) - 1, "bounds": rows}

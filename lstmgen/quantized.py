@@ -29,6 +29,9 @@ SOFTMAX_FRAC = 20
 LOGIT_LIMIT = 1 << 30
 """Magnitude to which rule N10 limits a base-2 logit, so that differences fit int32."""
 
+MAX_ENTRIES = 32768
+"""Most rows of an embedding: their numbers are int16."""
+
 ADDEND_LIMIT = (1 << 30) - 1
 """Magnitude to which rule N4 limits a pre-activation that something is added to (N12, N14)."""
 

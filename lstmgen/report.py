@@ -14,7 +14,7 @@ from .errors import ModelError
 from .layers import HEADS
 from .network import Network
 from .qformat import FloatArray, IntArray
-from .quantized import QuantizedDense, QuantizedLstm, QuantizedNetwork
+from .quantized import QuantizedDense, QuantizedNetwork
 
 _CHUNK_VALUES = 1 << 23
 """Float values held per chunk of sequences, all layers together."""
@@ -44,7 +44,7 @@ class _Error:
 
 @dataclass(frozen=True)
 class LayerAccuracy:
-    """How far one LSTM layer's hidden state is from float64, over all steps.
+    """How far one recurrent layer's hidden state is from float64, over all steps.
 
     hidden_sqnr_db: 10 log10(sum of squares / sum of squared errors), inf where exact, -inf
         where the float values are all 0 and the quantized ones are not.
@@ -116,7 +116,7 @@ def measure_accuracy(network: Network, q: QuantizedNetwork, data: Dataset) -> Ac
     """
     emulator = Emulator(q)
     output = _Error()
-    hidden = {layer.name: _Error() for layer in q.lstms}
+    hidden = {layer.name: _Error() for layer in q.recurrent}
     saturated_inputs = 0
     floats: list[FloatArray] = []
     quantized: list[FloatArray] = []
@@ -126,16 +126,18 @@ def measure_accuracy(network: Network, q: QuantizedNetwork, data: Dataset) -> Ac
         x = np.asarray(data.x[first : first + length], np.float64)
         raw = q.x.to_raw(x)
         saturated_inputs += q.x.count_clipped(x)
+        lengths = None if data.lengths is None else data.lengths[first : first + length]
         emulator.reset(len(x))
         trace = emulator.trace(raw)
+        y = q.y.to_real(_outputs(q, raw, trace, lengths))
+        # What lies beyond a length is no step of a sequence: hidden states are compared for
+        # whole ones.
         expected = reference.run(network, x)
-        for layer in q.lstms:
+        for layer in q.recurrent:
             hidden[layer.name].add(expected.layers[layer.name], layer.h.to_real(trace[layer.name]))
-        y = q.y.to_real(trace[q.layers[-1].name])
-        y = y if q.outputs == "sequence" else y[:, -1]
+        floats.append(expected.y if lengths is None else reference.run(network, x, lengths).y)
         if network.activation != "argmax":
-            output.add(expected.y, y)
-        floats.append(expected.y)
+            output.add(floats[-1], y)
         quantized.append(y)
     y_float, y_quantized = np.concatenate(floats), np.concatenate(quantized)
     counts = emulator.saturations
@@ -154,8 +156,7 @@ def measure_accuracy(network: Network, q: QuantizedNetwork, data: Dataset) -> Ac
                 counts[layer.name],
                 values * layer.units,
             )
-            for layer in q.layers
-            if isinstance(layer, QuantizedLstm)
+            for layer in q.recurrent
         ),
         agreement=_agreement(network, y_float, y_quantized),
         input_saturations=saturated_inputs,
@@ -167,6 +168,16 @@ def measure_accuracy(network: Network, q: QuantizedNetwork, data: Dataset) -> Ac
         },
         metric=_metric(network, q, data, y_float, y_quantized),
     )
+
+
+def _outputs(
+    q: QuantizedNetwork, x: IntArray, trace: dict[str, IntArray], lengths: IntArray | None
+) -> IntArray:
+    """Return the raw outputs, from the trace if they are among its values."""
+    if q.streams and lengths is None:
+        y = trace[q.layers[-1].name]
+        return y if q.outputs == "sequence" else y[:, -1]
+    return Emulator(q, batch=len(x)).run(x, lengths)
 
 
 def _finite(decibel: float | None) -> float | None:

@@ -36,7 +36,8 @@ def make_selftest(q: QuantizedNetwork) -> SelfTest:
     """Return the self-test of `q`, computed by the emulator.
 
     The CRC-32 (IEEE 802.3) runs over the int32 values, least significant byte first, of every
-    output after each step (or of the whole sequence), then of every recurrent layer's h and C after the last.
+    output after each step (or of the whole sequence), then of every recurrent layer's h and C
+    after the last.
     """
     emulator = Emulator(q)
     steps = STEPS if q.streams else WHOLE_STEPS

@@ -11,7 +11,9 @@ from lstmgen.network import Network
 from builders import dense
 
 
-def lstm(inputs: int, units: int, *, width: int | None = None, name: str = "lstm0", **options) -> Lstm:
+def lstm(
+    inputs: int, units: int, *, width: int | None = None, name: str = "lstm0", **options
+) -> Lstm:
     """An LSTM of Xavier-like weights; width: of a projection."""
     r = np.random.default_rng([inputs, units, len(name)])
     p = width or units
@@ -40,7 +42,9 @@ def gru(inputs: int, units: int, *, name: str = "gru0", reset_after: bool = True
     )
 
 
-def both_ways(make, inputs: int, units: int, merge="concat", ends="state", **options) -> Bidirectional:
+def both_ways(
+    make, inputs: int, units: int, merge="concat", ends="state", **options
+) -> Bidirectional:
     halves = (make(inputs, units, name=f"both_{way}", **options) for way in ("forward", "backward"))
     return Bidirectional("both", *halves, merge, ends)
 

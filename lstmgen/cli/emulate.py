@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 import numpy as np
-from numpy.typing import NDArray
 
-from ..dataset import load_dataset
+from ..dataset import Dataset, load_dataset
 from ..emulate import emulate as emulate_chunks
 from ..emulate import output_shape
 from ..errors import OutputError
@@ -28,7 +27,7 @@ from .options import (
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--input", "source", type=click.Path(path_type=Path), required=True, metavar="FILE",
-    help="Inputs (B, T, n): a .npy of any size, or an .npz with x.",
+    help="Inputs (B, T, n): a .npy of any size, or an .npz with x, and lengths where they differ.",
 )
 @output_option("File to write, a .npy.", required=True)
 @click.option("--raw", is_flag=True, help="Write the integers instead of real values.")
@@ -43,10 +42,11 @@ def emulate(
     refuse_input_as_output(output, model, source, options.get("calibration"))
     q = load_source(model, options).q
     show_notes(q.notes)
-    x = load_dataset(source, q.inputs).x
+    data = load_dataset(source, q.inputs)
+    x = data.x
     part = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
-        clipped = _write(q, x, part, raw)
+        clipped = _write(q, data, part, raw)
         part.replace(output)
     except OSError as error:
         raise OutputError(f"{output} cannot be written: {error.strerror or error}") from error
@@ -57,8 +57,9 @@ def emulate(
     note(f"{output}: {output_shape(q, x)} {'raw ' + str(q.y) if raw else 'real values'}")
 
 
-def _write(q: QuantizedNetwork, x: NDArray[Any], file: Path, raw: bool) -> int:
+def _write(q: QuantizedNetwork, data: Dataset, file: Path, raw: bool) -> int:
     """Write the outputs and return how many inputs were limited to their format."""
+    x = data.x
     # Real values are exact in float64: 32 bits times a power of two.
     kind = np.dtype(f"<i{q.y.storage_bits // 8}") if raw else np.dtype("<f8")
     shape = output_shape(q, x)
@@ -71,7 +72,7 @@ def _write(q: QuantizedNetwork, x: NDArray[Any], file: Path, raw: bool) -> int:
         file=sys.stderr,
         hidden=quiet or not sys.stderr.isatty(),
     ) as bar:
-        for chunk in emulate_chunks(q, x):
+        for chunk in emulate_chunks(q, x, data.lengths):
             if chunk.y is not None:
                 where = (chunk.rows, chunk.steps) if q.outputs == "sequence" else chunk.rows
                 out[where] = chunk.y if raw else q.y.to_real(chunk.y)

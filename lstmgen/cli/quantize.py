@@ -33,7 +33,9 @@ def quantize(model: Path, output: Path, force: bool, **options: Any) -> None:
     q = load_source(model, options).q
     artefact.save(q, output)
     show_notes(q.notes)
-    for layer, bounds in zip(q.layers, bound_table(q), strict=True):
+    for layer, bounds in zip(q.parts, bound_table(q), strict=True):
+        if not len(bounds.bound):
+            continue  # a table, which sums nothing
         click.echo(
             f"{layer.name:<12} {layer.x!s:>7} -> {layer.y!s:>7}   "
             f"worst accumulator {int(bounds.bound.max())}, {bounds.margin_bits:.1f} bits to spare"

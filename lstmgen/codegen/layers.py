@@ -319,4 +319,5 @@ class EmbeddingView:
 
 
 def count_of(number: int, what: str, plural: str | None = None) -> str:
+    """Return a number of things in words: `1 unit`, `2 units`."""
     return f"{number} {what if number == 1 else plural or what + 's'}"

@@ -267,7 +267,10 @@ def _layer_views(
     h_at = 0
     c_names = unique_names([part.name for part in q.parts])
     found: dict[str, LayerView] = {}
-    own = dict(zip((part.name for part in q.parts), zip(c_names, bound_table(q), strict=True)))
+    own = {
+        part.name: (c_name, bounds)
+        for part, c_name, bounds in zip(q.parts, c_names, bound_table(q), strict=True)
+    }
     for part in q.parts:
         c_name, bounds = own[part.name]
         names = LayerNames(prefix, c_name)

@@ -10,6 +10,7 @@ from ..layers import Bidirectional, Dense, Embedding, Gru, Layer, Recurrent
 from ..network import Network
 from ..qformat import FloatArray, QFormat, max_frac
 from ..quantized import (
+    MAX_ENTRIES,
     PRECISIONS,
     TABLE_BITS,
     Precision,
@@ -26,9 +27,6 @@ from .gru import quantize_gru
 from .lstm import LstmPlace, quantize_lstm
 from .modes import MODES, Mode
 from .tables import load_tables
-
-MAX_ENTRIES = 32768
-"""Most rows of an embedding: their numbers are int16."""
 
 __all__ = ["MODES", "quantize"]
 

@@ -72,7 +72,7 @@ def _in_base_2(layer: Dense) -> Dense:
     """Return the layer whose logits are exponents of 2 (rule N10): exp(z) = 2**(z * log2(e))."""
 
     def scaled(values: FloatArray) -> FloatArray:
-        return np.clip(values, -BEYOND_ANY_FORMAT, BEYOND_ANY_FORMAT) * np.log2(np.e)
+        return np.asarray(np.clip(values, -BEYOND_ANY_FORMAT, BEYOND_ANY_FORMAT) * np.log2(np.e))
 
     skip = None if layer.skip is None else scaled(layer.skip)
     return replace(layer, W=scaled(layer.W), b=scaled(layer.b), skip=skip)

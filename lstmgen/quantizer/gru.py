@@ -6,7 +6,7 @@ import numpy as np
 
 from ..bounds import row_bounds
 from ..layers import Gru
-from ..qformat import FloatArray, IntArray
+from ..qformat import IntArray
 from ..quantized import QuantizedGru, Tables
 from .lstm import MAX_INPUT_SHIFT, LstmPlace
 from .modes import Mode
@@ -68,8 +68,8 @@ class _Rows:
             frac_h[self.n] = quantized.frac_h
         fx = quantized.frac - quantized.x.frac - quantized.x_shift
         fh = frac_h - quantized.h.frac
-        noise: FloatArray = 4.0**-fx * (self.layer.inputs * self.place.square_x)
-        return float((noise + 4.0**-fh * (self.layer.units * self.place.square_h)).sum())
+        from_x = 4.0**-fx * (self.layer.inputs * self.place.square_x)
+        return float((from_x + 4.0**-fh * (self.layer.units * self.place.square_h)).sum())
 
     def _round(self, frac: IntArray, frac_h: IntArray, x_shift: int) -> QuantizedGru:
         layer, mode, x, h = self.layer, self.mode, self.place.x, self.place.formats.h

@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from ..bounds import ADDEND_LIMIT
 from ..errors import ModelError
 from ..layers import Recurrent
 from ..qformat import FloatArray, IntArray, QFormat, max_frac
-from ..quantized import Tables
+from ..quantized import ADDEND_LIMIT, Tables
 from .rounding import BEYOND_ANY_FORMAT
 
 LOWEST_SHIFT = -30

@@ -1,0 +1,147 @@
+"""Every variant of layers: accurate, and equal to the bit in emulator, C and on every core."""
+
+import os
+
+import numpy as np
+import pytest
+
+from lstmgen import artefact, reference
+from lstmgen.emulator import Emulator
+from lstmgen.errors import ModelError
+from lstmgen.quantized import Precision, QuantizedNetwork
+from lstmgen.quantizer import quantize
+from lstmgen.verification import SANITIZERS, default_inputs, verify
+
+from builders import PRECISIONS
+from compiled import C_WARNINGS, LANGUAGES, compile_c, sources, write
+from tools import usable
+from variants import VARIANTS, inputs_of
+
+CORES = ("cortex-m0", "cortex-m4", "cortex-m55", "riscv32", "avr")
+FLOORS = {"q15": 68.0, "w8a16": 42.0, "q7": 28.0}
+"""Least SQNR of the outputs in dB, rounding to nearest: the worst variants are some dB above."""
+
+
+def quantized(name: str, precision: Precision) -> QuantizedNetwork:
+    network = VARIANTS[name]()
+    return quantize(network, precision, inputs_of(network))
+
+
+def sqnr(expected: np.ndarray, got: np.ndarray) -> float:
+    return float(10 * np.log10((expected**2).sum() / ((got - expected) ** 2).sum()))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_close_to_float(name, precision):
+    network = VARIANTS[name]()
+    x = inputs_of(network)
+    q = quantize(network, precision, x)
+    y = Emulator(q, batch=len(x)).run(q.x.to_raw(x))
+    assert sqnr(reference.run(network, x).y, q.y.to_real(y)) > FLOORS[precision]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_fast_emulator_computes_what_the_literal_one_does(name, precision):
+    q = quantized(name, precision)
+    x = default_inputs(q, np.random.default_rng(1), steps=9)
+    fast, literal = (Emulator(q, way, batch=len(x)) for way in (False, True))
+    np.testing.assert_array_equal(fast.run(x), literal.run(x))
+    for one, other in zip(fast.state, literal.state, strict=True):
+        np.testing.assert_array_equal(one.h, other.h)
+        np.testing.assert_array_equal(one.c, other.c)
+    traces = fast.trace(x), literal.trace(x)
+    for layer, values in traces[0].items():
+        np.testing.assert_array_equal(values, traces[1][layer])
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_sequences_of_different_lengths(name):
+    """Each gives what it gives alone, and what float does."""
+    network = VARIANTS[name]()
+    q = quantized(name, "q15")
+    x = inputs_of(network)
+    raw = q.x.to_raw(x)
+    lengths = np.arange(len(x)) % x.shape[1] + 1
+    y = Emulator(q, batch=len(x)).run(raw, lengths)
+    for sequence, length in enumerate(lengths):
+        alone = Emulator(q).run(raw[sequence : sequence + 1, :length])[0]
+        kept = y[sequence, :length] if q.outputs == "sequence" else y[sequence]
+        np.testing.assert_array_equal(kept, alone)
+        if q.outputs == "sequence":
+            assert not y[sequence, length:].any()
+    expected = reference.run(network, x, lengths).y
+    if q.outputs == "sequence":
+        valid = np.arange(x.shape[1]) < lengths[:, None]
+        expected, y = expected[valid], y[valid]
+    assert sqnr(expected, q.y.to_real(y)) > FLOORS["q15"]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_equal_on_the_host(name, precision):
+    q = quantized(name, precision)
+    x = default_inputs(q, np.random.default_rng(3), steps=7)
+    flags = SANITIZERS if precision == "q7" else ()
+    result = verify(q, None, usable("host"), x, flags=flags)
+    assert result.equal, result.message
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_equal_on_the_core(name, core):
+    """In one precision, another for each neighbour: each variant meets all of them on some
+    core, each core all of them in some variant. LSTMGEN_ALL_PRECISIONS=1 runs the product."""
+    turn = list(VARIANTS).index(name) + CORES.index(core)
+    every = bool(os.environ.get("LSTMGEN_ALL_PRECISIONS"))
+    for precision in PRECISIONS if every else (PRECISIONS[turn % 3],):
+        q = quantized(name, precision)
+        x = default_inputs(q, np.random.default_rng(3), steps=5)
+        result = verify(q, None, usable(core), x, optimize="-Os" if turn % 2 else "-O2")
+        assert result.equal, result.message
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_compilers_have_nothing_to_say(name, tmp_path):
+    turn = list(VARIANTS).index(name)
+    files = write(sources(quantized(name, PRECISIONS[turn % 3]), target="arc"), tmp_path)
+    for compiler, own in LANGUAGES.items():
+        compile_c(compiler, [*own, *C_WARNINGS, "-O1", "-fsyntax-only", *files])
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", VARIANTS)
+def test_artefacts_give_back_every_variant(name, precision, tmp_path):
+    q = quantized(name, precision)
+    artefact.save(q, tmp_path / "q.npz")
+    again = artefact.load(tmp_path / "q.npz")
+    assert again.digest() == q.digest()
+    assert sources(again) == sources(q)
+
+
+def test_what_needs_whole_sequences_has_no_step():
+    q = quantized("bidirectional", "q15")
+    with pytest.raises(ModelError, match="needs whole sequences"):
+        Emulator(q).step(np.zeros((1, 3), np.int64))
+    files = sources(q)
+    assert "model_step(" not in files["model.h"]
+    assert "MODEL_BUFFER_VALUES" not in files["model.h"]  # its last values need no buffer
+    stacked = sources(quantized("bidirectional_stacked", "q15"))["model.h"]
+    # Of dense 5 and dense 3 by turns with the 8 values of both directions.
+    assert "#define MODEL_BUFFER_VALUES(steps) ((uint32_t)(steps) * 13u)" in stacked
+
+
+def test_lengths_that_do_not_fit():
+    q = quantized("gru", "q7")
+    x = np.zeros((2, 4, 3), np.int64)
+    for lengths in ([1, 5], [0, 2], [1, 2, 3]):
+        with pytest.raises(ModelError, match=r"expected \(2,\) of 1\.\.4"):
+            Emulator(q, batch=2).run(x, np.array(lengths))
+
+
+def test_rows_that_an_embedding_does_not_have():
+    q = quantized("embedding", "q7")
+    assert q.input_span == (0, 10)
+    with pytest.raises(Exception, match=r"inputs span 11\.\.11; expected 0\.\.10"):
+        Emulator(q).run(np.full((1, 2, 1), 11))
