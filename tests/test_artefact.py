@@ -78,7 +78,7 @@ def reshape(key, shape):
         (describe(["precision"], "q8"), r"precision is 'q8'"),
         (describe(["outputs"], "all"), r"outputs is 'all'"),
         (describe(["layers"], []), r"no LSTM layer"),
-        (describe(["layers", 1, "name"], "pre"), r"'pre.h0' is missing"),
+        (describe(["layers", 1, "name"], "pre"), r"'pre.wx' is missing"),
         (describe(["layers", 0, "y"], [16, 99]), r"format \[16, 99\] is out of range"),
         (describe(["layers", 0, "x"], [16, -33]), r"format \[16, -33\] is out of range"),
         (describe(["layers", 0, "x"], [16, 32]), r"format \[16, 32\] is out of range"),

@@ -87,7 +87,7 @@ def _random_network(r):
     kinds = ["lstm"] + ["lstm" if r.random() < 0.4 else "dense" for _ in range(r.integers(0, 4))]
     r.shuffle(kinds)
     for at, kind in enumerate(kinds):
-        rows, scale = int(r.integers(1, 7)), float(10.0 ** r.uniform(-3, 2))
+        rows, scale = int(r.integers(1, 7)), float(10.0 ** r.uniform(-3, 1.5))
         if kind == "lstm":
             layers.append(Lstm(
                 f"l{at}",

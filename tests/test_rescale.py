@@ -5,7 +5,8 @@ from lstmgen.codegen.rescale import Rescale, rescales, shift_table
 
 def ways(*groups: list[int], clamped: bool = False, limit: int = 2**31 - 1) -> tuple[Rescale, ...]:
     shifts = [np.array(group) for group in groups]
-    return rescales(shifts, [np.full(len(group), clamped) for group in groups], limit)
+    never = [np.full(len(group), clamped) for group in groups]
+    return rescales(shifts, never, [limit] * len(groups))
 
 
 def test_a_shift_that_all_rows_share_is_a_constant() -> None:

@@ -36,11 +36,10 @@ class DensePlace:
 
 def quantize_dense(layer: Dense, place: DensePlace, tables: Tables) -> QuantizedDense:
     """Return the integers of a dense layer; raises ModelError for weights beyond int32."""
-    if layer.activation == "softmax":
-        layer = _in_base_2(layer)
-    frac = weight_fracs(layer.W, DENSE_WEIGHT_BITS) + place.x.frac
-    if layer.skip is not None and place.own is not None:
-        frac = np.minimum(frac, weight_fracs(layer.skip, DENSE_WEIGHT_BITS) + place.own.frac)
+    scaled = _in_base_2(layer) if layer.activation == "softmax" else layer
+    frac = weight_fracs(scaled.W, DENSE_WEIGHT_BITS) + place.x.frac
+    if scaled.skip is not None and place.own is not None:
+        frac = np.minimum(frac, weight_fracs(scaled.skip, DENSE_WEIGHT_BITS) + place.own.frac)
     fixed = _argument_frac(layer, place, tables)
     if fixed is None:
         frac = np.full_like(frac, min(int(frac.min()), _MAX_RAW_FRAC))
@@ -49,7 +48,7 @@ def quantize_dense(layer: Dense, place: DensePlace, tables: Tables) -> Quantized
     while True:
         argument_frac = frac if fixed is None else np.full_like(frac, fixed)
         _refuse_huge(layer, frac if fixed is None else frac - argument_frac)
-        quantized = _round(layer, place, frac, argument_frac)
+        quantized = _round(scaled, place, frac, argument_frac)
         beyond = row_bounds(quantized, place.magnitude, place.own_magnitude).bound > INT32_MAX
         if not beyond.any():
             _refuse_lost(layer, quantized)
