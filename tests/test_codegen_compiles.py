@@ -57,6 +57,16 @@ def test_no_warning_at_any_optimization(
         check(name, precision, compiler, optimize, tmp_path)
 
 
+@pytest.mark.parametrize("compiler", LANGUAGES)
+def test_the_intrinsics_of_the_system_do_as_well(
+    compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the whole of <immintrin.h>, which other tests go without, for it takes long."""
+    monkeypatch.delenv("C_INCLUDE_PATH")
+    monkeypatch.delenv("CPLUS_INCLUDE_PATH")
+    check("odd_sizes", "q7", compiler, "-O2", tmp_path)
+
+
 def check(name: str, precision: Precision, compiler: str, optimize: str, folder: Path) -> None:
     files = write(sources(quantized(name, precision)), folder)
     output = str(folder / "model.so")

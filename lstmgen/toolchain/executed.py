@@ -6,6 +6,7 @@ import threading
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from types import MappingProxyType
 
@@ -20,6 +21,9 @@ from .tools import NotKnownError, find_tool, version
 
 _LINE = re.compile(rb"Trace \d+: \w+ \[[0-9a-f]+/([0-9a-f]+)/([0-9a-f]+)/")
 """QEMU's line for an executed block: code base, program counter, flags."""
+
+_END = "io_exit"
+"""The function of the harness that ends an image."""
 
 _AVR_SKIPPED = 2
 """The flag of a block whose first instruction AVR's skipping instructions leave out."""
@@ -64,10 +68,12 @@ def executed_step(
         fill_input(image, last, folder)
     else:
         (folder / "input.bin").write_bytes(last)
+    symbols = read_elf(image.elf).symbols
     # The lowest bit of a function's address tells Arm's instruction set.
-    entry = read_elf(image.elf).symbols[function].address & ~1
+    entry, end = (symbols[name].address & ~1 for name in (function, _END))
     with closing(_logged(command, folder, timeout)) as lines:
-        found = one_call(lines, entry, most)
+        # An AVR that has ended sleeps for ever, and QEMU logs it.
+        found = one_call(takewhile(lambda line: line[0] != end, lines), entry, most)
     if found is None:
         raise NotKnownError(f"no step of at most {most} instructions is in QEMU's log")
     addresses = tuple(address for address, _ in found)
