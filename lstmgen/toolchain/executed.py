@@ -6,7 +6,6 @@ import threading
 from collections.abc import Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from types import MappingProxyType
 
@@ -72,8 +71,7 @@ def executed_step(
     # The lowest bit of a function's address tells Arm's instruction set.
     entry, end = (symbols[name].address & ~1 for name in (function, _END))
     with closing(_logged(command, folder, timeout)) as lines:
-        # An AVR that has ended sleeps for ever, and QEMU logs it.
-        found = one_call(takewhile(lambda line: line[0] != end, lines), entry, most)
+        found = one_call(lines, entry, end, most)
     if found is None:
         raise NotKnownError(f"no step of at most {most} instructions is in QEMU's log")
     addresses = tuple(address for address, _ in found)
@@ -82,12 +80,12 @@ def executed_step(
 
 
 def one_call(
-    lines: Iterable[tuple[int, int]], entry: int, most: int
+    lines: Iterable[tuple[int, int]], entry: int, end: int, most: int
 ) -> list[tuple[int, int]] | None:
     """Return those of (address, flags) from `entry` to before the return to behind its caller.
 
-    Takes no more of the lines than it takes to find that. None if they end before, or if the
-    call is of more than `most` instructions.
+    Takes no more of the lines than it takes to find that. None if they end before, or come to
+    `end`, where an AVR then sleeps for ever, or if the call is of more than `most` instructions.
     """
     call: list[tuple[int, int]] = []
     before = 0
@@ -97,6 +95,8 @@ def one_call(
             behind = {before + size for size in _CALL_BYTES}
         elif address in behind:
             return call
+        elif address == end:
+            return None
         if behind:
             call.append((address, flags))
             if len(call) > most:
