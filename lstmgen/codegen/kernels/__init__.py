@@ -83,7 +83,7 @@ _DENSE_FLAVOURS: dict[str, _DenseFlavour] = {
 }
 """The same for dense layers."""
 
-_MID_SHIFTED = frozenset({"avr", "armv7em", "armv7m", "armv8m", "mve", "rv32imc"})
+_MID_SHIFTED = frozenset({"armv6m", "avr", "armv7em", "armv7m", "armv8m", "mve", "rv32imc"})
 """Those whose kernels know rule N3b."""
 
 
