@@ -12,6 +12,7 @@ from ...qformat import IntArray
 from ...quantized import QuantizedDense, QuantizedLstm, Tables
 from . import (
     armv6m,
+    armv6m_dense,
     armv7em,
     armv7m,
     armv7m_dense,
@@ -75,6 +76,7 @@ _FLAVOURS: dict[str, _Flavour] = {
 
 _DENSE_FLAVOURS: dict[str, _DenseFlavour] = {
     "avr": avr_dense,
+    "armv6m": armv6m_dense,
     "armv7em": armv7em,
     "armv7m": armv7m_dense,
     "armv8m": armv7em,

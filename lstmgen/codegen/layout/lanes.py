@@ -87,15 +87,6 @@ def eight_bits(weights: IntArray) -> bool:
     return bool(np.abs(weights).max() <= 127)
 
 
-def parts_of(layer: QuantizedLstm, way: Way) -> tuple[Part, ...]:
-    """Return h's columns and then x's; both in one part unless only h's weights are bytes."""
-    k = layer.units
-    wh, wx = layer.wh.reshape(4, k, -1), layer.wx.reshape(4, k, -1)
-    if way == "bytes" and not eight_bits(layer.wx):
-        return Part(wh, "bytes"), Part(wx, "halves")
-    return (Part(np.concatenate([wh, wx], 2), way),)
-
-
 def shift_words(layer: QuantizedLstm) -> IntArray:
     """Return (k, 4) distances without signs, the last unit marked."""
     words = np.abs(layer.shift.reshape(4, layer.units)).T.copy()
@@ -157,19 +148,6 @@ def unpack_words(words: IntArray, way: Way, columns: int) -> IntArray:
     # Lanes hold 2**16 * a + b with b of either sign; a half that is not negative borrows nothing.
     high = w >> 16 if way == "halves" else (w - low) >> 16
     return np.stack([half[:, :, n] for n in range(2) for half in (high, low)])
-
-
-def unpack_stream(
-    stream: IntArray, parts: tuple[tuple[Way, int], ...], layer: QuantizedLstm, at: int
-) -> tuple[IntArray, IntArray]:
-    """Return the weights (4k, n), (4k, k) of parts (way, columns) in a stream from word `at`."""
-    k, found = layer.units, []
-    for way, columns in parts:
-        words = columns * WORDS[way]
-        found.append(unpack_words(stream[:, at : at + words], way, columns))
-        at += words
-    joined = np.concatenate(found, 2).reshape(4 * k, -1)
-    return joined[:, k:], joined[:, :k]
 
 
 def unpack_parts(
