@@ -44,8 +44,9 @@ TEMPLATE = "armv6m.S.j2"
 _HEAD = 32
 """Bytes of the frame's head: what the unit's end loads, in the template's order."""
 
-_LANE_COLUMNS: dict[Effort, int] = {"speed": 160, "balanced": BALANCED_COLUMNS}
-"""Columns that are unrolled as lanes, which needs code of its own for each."""
+_LANE_COLUMNS: dict[Effort, int] = {"speed": 240, "balanced": BALANCED_COLUMNS}
+"""Columns that are unrolled as lanes, which needs code of its own for each; offsets from the stack
+pointer reach about 240 values."""
 
 _MOST_UNITS = 16
 """Units of a turn: the offsets of their states fit the instructions."""
@@ -108,23 +109,24 @@ def choose(
     if gates is None:
         return Choice(None, "a pre-activation comes too close to 2^31")
     packed = effort == "balanced"
-    eight = lanes.eight_bits(layer.wh)
-    order = None
-    if (
-        eight
-        and lanes.eight_bits(layer.wx)
-        and layer.units + layer.inputs <= _LANE_COLUMNS[effort]
-    ):
-        order = lane_order(layer)
+    order = _lane_order(layer, effort)
     if order is not None:
         unit = lane_unit(layer, order, moved, packed)
-        reason = "8-bit weights, sums of a few columns below 2^15"
         kernel = _kernel(layer, tables, effort, unit, ("lanes", "lanes"), gates)
-        return Choice(kernel, reason)
+        return Choice(kernel, "8-bit weights, sums of a few columns below 2^15")
     ways = _ways(layer, effort)
     unit = word_unit(layer, ways, effort, moved, packed)
     kernel = _kernel(layer, tables, effort, unit, ways, gates)
-    return Choice(kernel, f"{8 if eight else 16}-bit recurrent weights")
+    return Choice(kernel, f"{8 if lanes.eight_bits(layer.wh) else 16}-bit recurrent weights")
+
+
+def _lane_order(layer: QuantizedLstm, effort: Effort) -> tuple[int, ...] | None:
+    """Return an order of columns for lanes, None where the layer has other columns."""
+    if layer.units + layer.inputs > _LANE_COLUMNS[effort]:
+        return None
+    if not (lanes.eight_bits(layer.wh) and lanes.eight_bits(layer.wx)):
+        return None
+    return lane_order(layer)
 
 
 def _ways(layer: QuantizedLstm, effort: Effort) -> tuple[Way, Way]:

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ...qformat import IntArray
 from ...quantized import QuantizedLstm
 from ..layout.lanes import Way
 from . import lanes
@@ -112,8 +113,8 @@ def lane_span(layer: QuantizedLstm, order: tuple[int, ...]) -> Span:
     return Span((), 0, (), columns)
 
 
-def lane_offsets(columns: tuple[Column, ...]) -> np.ndarray:
-    """Return (4, 1) what the segments of both words add to their sums, upper and lower."""
+def lane_offsets(columns: tuple[Column, ...]) -> IntArray:
+    """Return (4,) what the segments of both words add to their sums, upper and lower."""
     totals = [0, 0]
     for column in columns:
         for word in (0, 1):
