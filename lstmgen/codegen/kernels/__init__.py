@@ -12,6 +12,7 @@ from ...qformat import IntArray
 from ...quantized import QuantizedDense, QuantizedLstm, Tables
 from . import (
     armv6m,
+    armv6m_dense,
     armv7em,
     armv7m,
     armv7m_dense,
@@ -75,6 +76,7 @@ _FLAVOURS: dict[str, _Flavour] = {
 
 _DENSE_FLAVOURS: dict[str, _DenseFlavour] = {
     "avr": avr_dense,
+    "armv6m": armv6m_dense,
     "armv7em": armv7em,
     "armv7m": armv7m_dense,
     "armv8m": armv7em,
@@ -83,7 +85,7 @@ _DENSE_FLAVOURS: dict[str, _DenseFlavour] = {
 }
 """The same for dense layers."""
 
-_MID_SHIFTED = frozenset({"avr", "armv7em", "armv7m", "armv8m", "mve", "rv32imc"})
+_MID_SHIFTED = frozenset({"armv6m", "avr", "armv7em", "armv7m", "armv8m", "mve", "rv32imc"})
 """Those whose kernels know rule N3b."""
 
 
