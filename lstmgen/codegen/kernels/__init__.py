@@ -21,6 +21,7 @@ from . import (
     mve_dense,
     rv32imc,
     x86,
+    x86_dense,
 )
 from .kernel import EFFORTS, Choice, Effort, Kernel
 
@@ -80,10 +81,11 @@ _DENSE_FLAVOURS: dict[str, _DenseFlavour] = {
     "armv8m": armv7em,
     "mve": mve_dense,
     "rv32imc": rv32imc,
+    "x86-64": x86_dense,
 }
 """The same for dense layers."""
 
-_MID_SHIFTED = frozenset({"avr", "armv7em", "armv7m", "armv8m", "mve", "rv32imc"})
+_MID_SHIFTED = frozenset({"avr", "armv7em", "armv7m", "armv8m", "mve", "rv32imc", "x86-64"})
 """Those whose kernels know rule N3b."""
 
 
