@@ -7,6 +7,7 @@ other machine too. Shifts to either side and clamps exist as vectors.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -55,6 +56,11 @@ class PairKernel(Kernel):
     plain: frozenset[str]
 
     @property
+    def copies_output(self) -> bool:
+        """Always: gcc does not know that h and the output are not the same bytes."""
+        return True
+
+    @property
     def whole(self) -> int:
         """The number of groups that have LANES units."""
         return self.groups - (self.tail > 0)
@@ -100,7 +106,7 @@ def choose(
         shifts_at=shifts_at,
         mids_at=mids_at,
         weights_at=mids_at + (0 if shifts[1] is None else 4 * LANES),
-        runs=tuple(run(a, b, effort) for a, b in zip(cuts, cuts[1:], strict=False)),
+        runs=tuple(run(a, b, effort) for a, b in pairwise(cuts)),
         x_right=8 - layer.x_shift,
         unrolled=effort == "speed",
         uses=_uses(layer, (*ways, *mids)),
@@ -111,10 +117,10 @@ def choose(
 
 def _uses(layer: QuantizedLstm, ways: tuple[Rescale, ...]) -> frozenset[str]:
     uses = {"units", "pair_4"}
-    for value, count, aligned in ((layer.h, layer.units, 0), (layer.x, layer.inputs, layer.x_shift)):
+    for value, count in ((layer.h, layer.units), (layer.x, layer.inputs)):
         if count >= LANES and value.storage_bits == 8:
             uses.add("widen_8")
-        elif count >= LANES and not aligned:
+        elif count >= LANES and (value is layer.h or not layer.x_shift):
             uses.add("copy_8")
     uses.update(name for way in ways for name in _WAYS.get(way.kind, ()))
     uses.update("limit" for way in ways if way.kind == "left" and way.limit is not None)

@@ -26,7 +26,7 @@ _UNROLLED: dict[Effort, int] = {"speed": 32, "balanced": 0}
 
 @dataclass(frozen=True)
 class Run:
-    """Column pairs first .. end - 1: with AVX2 `turns` of a loop, `per_turn` each, then the rest."""
+    """Column pairs first .. end - 1: AVX2 has `turns` of a loop, `per_turn` each, then the rest."""
 
     first: int
     end: int
