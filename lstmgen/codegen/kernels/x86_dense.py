@@ -88,6 +88,8 @@ def choose_dense(layer: QuantizedDense, bounds: LayerBounds, effort: Effort) -> 
     del bounds  # modulo 2**32 any sum is exact
     if effort == "size":
         return Choice(None, "the least flash was asked for")
+    if layer.rows == 1 and layer.inputs >= 2 * LANES and layer.inputs % LANES == 0:
+        return Choice(None, "of a single row compilers make vectors themselves")
     pairs = (layer.inputs + 1) // 2
     passes = tuple(_passes(layer.rows, pairs))
     bytes_in = layer.x.storage_bits == 8
