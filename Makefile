@@ -13,7 +13,7 @@ demo: $(VENV)/.installed
 
 # Installs what the tests need (compilers, QEMU, simavr), then runs everything.
 test: tools lint
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

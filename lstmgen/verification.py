@@ -45,6 +45,9 @@ PIECE = 16
 _RAM_SHARE = 8
 """The inputs and the outputs of a piece take at most this part of the RAM, each."""
 
+_ROOM = 2048
+"""The room for input, where the image carries it along, is a multiple of this, in bytes."""
+
 _SMALL_RAM = 8192
 """The RAM of a target that does not say, and reads its input from its own memory."""
 
@@ -223,7 +226,7 @@ def verify_trace(
     inputs = [commands_of(trace, run) + end for run, end in zip(runs, ends, strict=True)]
     defines = {"HARNESS_INSTANCES": instances, "HARNESS_PIECE": _piece(trace, target)}
     if target.run.input_bytes is not None:
-        defines["HARNESS_INPUT_BYTES"] = max(map(len, inputs))
+        defines["HARNESS_INPUT_BYTES"] = _room(max(map(len, inputs)), target.run.input_bytes)
     with _work_folder(keep) as folder:
         image = build_image(
             files, "verify", target, folder, optimize=optimize, flags=flags, defines=defines
@@ -234,6 +237,11 @@ def verify_trace(
             shutil.rmtree(folder)
             return replace(result, folder=None)
         return result
+
+
+def _room(size: int, limit: int) -> int:
+    """Return the bytes to set aside for input: of few sizes, for few objects to compile."""
+    return max(size, min(limit, -(-size // _ROOM) * _ROOM))
 
 
 def _piece(trace: Trace, target: Target) -> int:

@@ -11,7 +11,9 @@ from lstmgen.codegen import Effort, generate
 from lstmgen.qformat import IntArray
 from lstmgen.quantized import QuantizedNetwork
 from lstmgen.selftest import make_selftest
-from lstmgen.target import load_target
+from lstmgen.target import Target, load_target
+from lstmgen.toolchain.size import footprint
+from lstmgen.verification import model_files
 
 from tools import need_program
 
@@ -50,6 +52,14 @@ def compile_c(compiler: str, arguments: list[str]) -> None:
     need_program(compiler)
     done = subprocess.run([compiler, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{compiler} {' '.join(arguments)}\n{done.stderr}"
+
+
+def flash_bytes(
+    q: QuantizedNetwork, target: Target, effort: Effort, optimize: str, folder: Path
+) -> int:
+    """Return the flash that `bench` reports, without running anything; `folder` is a new one."""
+    size = footprint(model_files(q, None, target, effort), target, folder, optimize=optimize)
+    return size.code_bytes + size.table_bytes + size.weights_bytes
 
 
 class Library:

@@ -1,5 +1,6 @@
 """Options and paths that all tests share."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+QUICK_HEADERS = ROOT / "tests" / "include"
+"""The intrinsics of x86-64 up to AVX2 alone, which compilers read in a tenth of the time."""
+
+for variable in ("C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH"):
+    paths = [str(QUICK_HEADERS), *filter(None, [os.environ.get(variable)])]
+    os.environ[variable] = os.pathsep.join(paths)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

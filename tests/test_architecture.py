@@ -1,6 +1,7 @@
 """The direction of imports, and that emulator and C generator never meet."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ NEVER = [("emulator", "codegen"), ("codegen", "emulator"), ("quantizer", "emulat
          ("readers", "quantizer"), ("toolchain", "emulator")]
 
 
+@cache
 def modules() -> dict[str, set[str]]:
     """Return by top-level module of the package the others that it imports."""
     found: dict[str, set[str]] = {}

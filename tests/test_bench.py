@@ -11,6 +11,7 @@ import pytest
 from lstmgen.bench import BenchResult, bench, bench_files
 from lstmgen.errors import ToolError
 from lstmgen.target import Target, load_target
+from lstmgen.toolchain.profile import Profile
 from lstmgen.verification import default_inputs, verify
 
 from builders import quantized
@@ -44,13 +45,23 @@ def assembly(text: str) -> str:
     return f'__asm__("{lines}");'
 
 
-CORTEX = [name for name in RUNNABLE if load_target(name).run.runner == "qemu-arm"]
+CORTEX = [
+    name
+    for name in RUNNABLE
+    if load_target(name).run.runner == "qemu-arm" and load_target(name).name != "arm"
+]
+"""Without the one that is another name of the Cortex-M4."""
 
 
 # The larger loops pass the 24 bits of SysTick once and several times.
 @pytest.mark.parametrize("rounds", [1, 200, 300_000, 1_500_000])
 @pytest.mark.parametrize("name", CORTEX)
-def test_cortex_m_counts_known_loops(name: str, rounds: int) -> None:
+def test_cortex_m_counts_known_loops(
+    name: str, rounds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if rounds > 200:
+        # Counted it is in any case; a log of millions of instructions takes seconds.
+        monkeypatch.setattr("lstmgen.bench.profile_step", lambda *_, **__: Profile(None, None))
     result = toy_bench(with_step(assembly(ARM_LOOP % rounds)), usable(name))
     assert result.instructions_per_step == 1 + 2 * rounds + 1
     assert result.unit == "instructions"

@@ -24,11 +24,18 @@ static model_output y[20u * MODEL_OUTPUTS];
 
 int main(void)
 {
-    for (unsigned kind = 0u; kind < 4u; kind++) {
+    const unsigned span = (unsigned)(MODEL_INPUT_MAX - MODEL_INPUT_MIN) + 1u;
+    unsigned noise = 1u;
+
+    for (unsigned kind = 0u; kind < 5u; kind++) {
         for (unsigned n = 0u; n < (20u * MODEL_INPUTS); n++) {
             const unsigned high = (kind == 2u) ? ((n / MODEL_INPUTS) & 1u) : (kind & 1u);
             x[n] = (model_input)(high ? MODEL_INPUT_MAX : MODEL_INPUT_MIN);
             x[n] = (kind == 3u) ? model_input_from_float((float)n - 30.0f) : x[n];
+            noise = (noise * 1664525u) + 1013904223u;
+            if (kind == 4u) {
+                x[n] = (model_input)(MODEL_INPUT_MIN + (int)((noise >> 16) % span));
+            }
         }
         model_reset(&state);
         for (unsigned again = 0u; again < 300u; again++) {
@@ -55,6 +62,16 @@ def test_no_warning_at_any_optimization(
 ) -> None:
     for precision in PRECISIONS:
         check(name, precision, compiler, optimize, tmp_path)
+
+
+@pytest.mark.parametrize("compiler", LANGUAGES)
+def test_the_intrinsics_of_the_system_do_as_well(
+    compiler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the whole of <immintrin.h>, which other tests go without, for it takes long."""
+    monkeypatch.delenv("C_INCLUDE_PATH")
+    monkeypatch.delenv("CPLUS_INCLUDE_PATH")
+    check("odd_sizes", "q7", compiler, "-O2", tmp_path)
 
 
 def check(name: str, precision: Precision, compiler: str, optimize: str, folder: Path) -> None:

@@ -14,11 +14,10 @@ from lstmgen.codegen.kernels.avr import AvrLstm, unpack
 from lstmgen.network import Lstm, Network
 from lstmgen.quantized import QuantizedDense, QuantizedNetwork
 from lstmgen.quantizer import quantize
-from lstmgen.toolchain.size import footprint
-from lstmgen.verification import default_inputs, model_files, verify
+from lstmgen.verification import default_inputs, verify
 
 from builders import PRECISIONS, calibration, dense, lstm, of_shape, quantized
-from compiled import sources
+from compiled import flash_bytes, sources
 from tools import need_program, usable
 
 CORE = "avr"
@@ -289,10 +288,8 @@ def test_the_least_flash_is_that_of_size(precision, tmp_path):
     q = quantize(network, precision, calibration(network))
 
     def flash(effort: Effort, optimize: str, isa: str = "avr") -> int:
-        made = replace(target, isa=isa)
-        files = model_files(q, None, made, effort)
-        size = footprint(files, made, tmp_path / f"{isa}{effort}{optimize}", optimize=optimize)
-        return size.code_bytes + size.table_bytes + size.weights_bytes
+        folder = tmp_path / f"{isa}{effort}{optimize}"
+        return flash_bytes(q, replace(target, isa=isa), effort, optimize, folder)
 
     least = flash("size", "-Os")
     others = [flash("speed", "-O2"), flash("balanced", "-O2"), flash("balanced", "-Os")]

@@ -313,11 +313,18 @@ def test_functions_without_parts_belong_to_their_callers() -> None:
 
 def test_a_call_is_cut_out_of_the_log() -> None:
     log = [(10, 0), (20, 0), (90, 0), (92, 1), (14, 0), (24, 0), (90, 0)]
-    assert one_call(iter(log), 90, 5) == [(90, 0), (92, 1), (14, 0)]
-    assert one_call(iter(log), 90, 3) == [(90, 0), (92, 1), (14, 0)]
-    assert one_call(iter(log), 90, 2) is None
-    assert one_call(iter(log), 91, 5) is None
-    assert one_call(iter(log[:5]), 90, 5) is None
+    assert one_call(iter(log), 90, 0, 5) == [(90, 0), (92, 1), (14, 0)]
+    assert one_call(iter(log), 90, 0, 3) == [(90, 0), (92, 1), (14, 0)]
+    assert one_call(iter(log), 90, 0, 2) is None
+    assert one_call(iter(log), 91, 0, 5) is None
+    assert one_call(iter(log[:5]), 90, 0, 5) is None
+
+
+@pytest.mark.parametrize("end", [20, 14])
+def test_the_log_of_an_image_that_has_ended_is_left(end: int) -> None:
+    log = iter([(10, 0), (20, 0), (90, 0), (14, 0), *[(15, 0)] * 9, (24, 0)])
+    assert one_call(log, 90, end, 50) is None
+    assert (15, 0) in log
 
 
 def test_the_option_of_newer_qemus() -> None:

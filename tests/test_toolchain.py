@@ -11,6 +11,7 @@ import pytest
 from lstmgen.errors import ToolError
 from lstmgen.target import Target, list_targets, load_target
 from lstmgen.toolchain import (
+    build,
     build_image,
     footprint,
     missing_tools,
@@ -43,6 +44,36 @@ def test_an_image_answers_commands(name: str, tmp_path: Path) -> None:
     assert words[:10] == (2, 2, 2, 40, 40, 40, 0, 0, -40, -40)
     assert words[10:16] == (26, 41, -34, 425, 671, -546)
     assert words[20:] == (*words[16:18], 0, 0)
+
+
+@pytest.mark.parametrize("name", ["host", "cortex-m4", "riscv32", "avr"])
+def test_what_does_not_know_the_model_is_compiled_once(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And is, in every folder, what the commands there make of the files there."""
+    target, compiled = usable(name), []
+    real = build.call
+
+    def call(command: list[str], *args: object, **kwargs: object) -> object:
+        compiled.append(command[-1].removesuffix(".o"))
+        return real(command, *args, **kwargs)
+
+    monkeypatch.setattr(build, "call", call)
+    # No other test has this macro.
+    macros = {"HARNESS_INPUT_BYTES": 72}
+    first, second = tmp_path / "first", tmp_path / "second"
+    build_image(toy_files(), "verify", target, first, defines=macros)
+    before = len(compiled)
+    build_image(toy_files(True), "verify", target, second, defines=macros, flags=("-g",))
+    fixed = set(compiled[:before]) - set(compiled[before:])
+    assert fixed
+    assert all(path.startswith("build/harness/") for path in fixed)
+    assert "build/harness/verify.c" in compiled[before:]
+    made = {path: (second / f"{path}.o").read_bytes() for path in fixed}
+    shutil.rmtree(second / "build" / "harness")
+    (second / "build" / "harness").mkdir()
+    subprocess.run([second / "commands.sh"], check=True, capture_output=True)
+    assert made == {path: (second / f"{path}.o").read_bytes() for path in fixed}
 
 
 def test_missing_compiler_names_the_package(tmp_path: Path) -> None:

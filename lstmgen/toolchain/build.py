@@ -5,8 +5,10 @@ paths, so that the folder can be kept, moved and built again by its `commands.sh
 """
 
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Literal
@@ -34,7 +36,7 @@ _HARNESS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "simavr": ("io_avr.c",),
     }
 )
-"""What each runner's images consist of, beside the program's main."""
+"""What each runner's images consist of, beside the program's main: nothing that knows the model."""
 
 _MEASURE: Mapping[str, str] = MappingProxyType(
     {
@@ -80,22 +82,21 @@ def build_image(
     if not target.runs:
         raise ToolError(f"target {target.name} has no runner: its code is compiled, not run")
     runner = target.run.runner
-    names = [f"{program}.c", *_HARNESS[runner]]
+    names = [f"{program}.c"]
     if program == "bench":
         names.append(_MEASURE[runner])
     model = write_model(files, folder)
     harness = copy_harness(target, folder)
     macros = [f"-D{name}={value}" for name, value in defines.items()]
+    options = (*_HARNESS_FLAGS, *_SECTIONS, *macros, *flags)
     commands: list[str] = []
-    objects = compile_all(
-        model, target, folder, (*model_flags(target, optimize), *flags), commands
-    ) + compile_all(
-        [harness / name for name in names],
-        target,
-        folder,
-        (*_HARNESS_FLAGS, *_SECTIONS, *macros, *flags),
-        commands,
-    )
+    objects = [
+        *compile_all(model, target, folder, (*model_flags(target, optimize), *flags), commands),
+        *compile_all([harness / name for name in names], target, folder, options, commands),
+        *_compile_fixed(
+            [harness / name for name in _HARNESS[runner]], target, folder, options, commands
+        ),
+    ]
     elf = folder / f"{program}.elf"
     link(objects, elf, target, folder, (*layout_flags(target), *flags), commands)
     write_commands(folder, commands)
@@ -169,23 +170,81 @@ def compile_all(
     commands: list[str],
 ) -> list[Path]:
     """Compile each source to an object, found by `object_of`; append the commands as typed."""
-    how = target.compile
-    cc = find_tool(how.cc, how.packages, f"target {target.name}")
     objects = []
     for source in sources:
+        command = _compile_command(source, target, folder, ("-Imodel", "-Iharness"), flags)
         path = object_of(source, folder)
         path.parent.mkdir(parents=True, exist_ok=True)
-        relative = source.relative_to(folder)
-        kept = [flag for flag in flags if source.suffix != ".S" or not flag.startswith("-std=")]
-        command = [how.cc, *how.flags, *kept, "-Imodel", "-Iharness", "-c", str(relative)]
-        command += ["-o", str(path.relative_to(folder))]
         commands.append(shell_line(command))
-        what = f"compiling {relative} for {target.name}"
-        result = call([cc, *command[1:]], folder, timeout=BUILD_TIMEOUT, what=what)
-        if result.returncode != 0:
-            raise ToolError(f"{how.cc} failed at {what}:\n{said(result)}")
+        _compile(_compiler(target), command, target.name, folder, source.relative_to(folder))
         objects.append(path)
     return objects
+
+
+def _compile_fixed(
+    sources: Sequence[Path],
+    target: Target,
+    folder: Path,
+    flags: Sequence[str],
+    commands: list[str],
+) -> list[Path]:
+    """Do as `compile_all` for the harness's files that do not know the model: once a process.
+
+    Their debug information would name the folder in which they are compiled; they have none.
+    """
+    headers = tuple(sorted((folder / "harness").glob("*.h")))
+    fixed = [flag for flag in flags if not flag.startswith("-g")]
+    objects = []
+    for source in sources:
+        command = _compile_command(source, target, folder, ("-Iharness",), fixed)
+        path = object_of(source, folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        commands.append(shell_line(command))
+        files = tuple((file.name, file.read_bytes()) for file in (source, *headers))
+        path.write_bytes(_fixed_object(_compiler(target), tuple(command), target.name, files))
+        objects.append(path)
+    return objects
+
+
+@lru_cache(maxsize=256)
+def _fixed_object(
+    cc: str, command: tuple[str, ...], target: str, files: tuple[tuple[str, bytes], ...]
+) -> bytes:
+    """Return the object that the command makes of the first of the harness's `files`."""
+    with tempfile.TemporaryDirectory(prefix="lstmgen-build-") as name:
+        folder = Path(name)
+        (folder / "harness").mkdir()
+        for file, content in files:
+            (folder / "harness" / file).write_bytes(content)
+        source = folder / "harness" / files[0][0]
+        path = object_of(source, folder)
+        path.parent.mkdir(parents=True)
+        _compile(cc, command, target, folder, source.relative_to(folder))
+        return path.read_bytes()
+
+
+def _compile_command(
+    source: Path, target: Target, folder: Path, include: Sequence[str], flags: Sequence[str]
+) -> list[str]:
+    """Return the command, with paths from the folder, that makes a source's object."""
+    kept = [flag for flag in flags if source.suffix != ".S" or not flag.startswith("-std=")]
+    command = [target.compile.cc, *target.compile.flags, *kept, *include]
+    command += ["-c", str(source.relative_to(folder))]
+    return [*command, "-o", str(object_of(source, folder).relative_to(folder))]
+
+
+def _compiler(target: Target) -> str:
+    """Return the path of the target's compiler; raises ToolError where it is missing."""
+    how = target.compile
+    return find_tool(how.cc, how.packages, f"target {target.name}")
+
+
+def _compile(cc: str, command: Sequence[str], target: str, folder: Path, source: Path) -> None:
+    """Run the compiler `cc` as the command says, in the folder; raises ToolError if it fails."""
+    what = f"compiling {source} for {target}"
+    result = call([cc, *command[1:]], folder, timeout=BUILD_TIMEOUT, what=what)
+    if result.returncode != 0:
+        raise ToolError(f"{command[0]} failed at {what}:\n{said(result)}")
 
 
 def object_of(source: Path, folder: Path) -> Path:
@@ -204,11 +263,11 @@ def link(
 ) -> None:
     """Link the objects to `elf`, without the sections that nothing refers to."""
     how = target.compile
-    cc = find_tool(how.cc, how.packages, f"target {target.name}")
     command = [how.cc, *how.flags, *(str(path.relative_to(folder)) for path in objects)]
     command += ["-Wl,--gc-sections", *flags, "-o", str(elf.relative_to(folder))]
     commands.append(shell_line(command))
-    result = call([cc, *command[1:]], folder, timeout=BUILD_TIMEOUT, what=f"linking {elf.name}")
+    cc, what = _compiler(target), f"linking {elf.name}"
+    result = call([cc, *command[1:]], folder, timeout=BUILD_TIMEOUT, what=what)
     if result.returncode != 0:
         raise ToolError(f"{how.cc} failed at linking for {target.name}:\n{said(result)}")
 

@@ -21,6 +21,9 @@ from .tools import NotKnownError, find_tool, version
 _LINE = re.compile(rb"Trace \d+: \w+ \[[0-9a-f]+/([0-9a-f]+)/([0-9a-f]+)/")
 """QEMU's line for an executed block: code base, program counter, flags."""
 
+_END = "io_exit"
+"""The function of the harness that ends an image."""
+
 _AVR_SKIPPED = 2
 """The flag of a block whose first instruction AVR's skipping instructions leave out."""
 
@@ -64,10 +67,11 @@ def executed_step(
         fill_input(image, last, folder)
     else:
         (folder / "input.bin").write_bytes(last)
+    symbols = read_elf(image.elf).symbols
     # The lowest bit of a function's address tells Arm's instruction set.
-    entry = read_elf(image.elf).symbols[function].address & ~1
+    entry, end = (symbols[name].address & ~1 for name in (function, _END))
     with closing(_logged(command, folder, timeout)) as lines:
-        found = one_call(lines, entry, most)
+        found = one_call(lines, entry, end, most)
     if found is None:
         raise NotKnownError(f"no step of at most {most} instructions is in QEMU's log")
     addresses = tuple(address for address, _ in found)
@@ -76,12 +80,12 @@ def executed_step(
 
 
 def one_call(
-    lines: Iterable[tuple[int, int]], entry: int, most: int
+    lines: Iterable[tuple[int, int]], entry: int, end: int, most: int
 ) -> list[tuple[int, int]] | None:
     """Return those of (address, flags) from `entry` to before the return to behind its caller.
 
-    Takes no more of the lines than it takes to find that. None if they end before, or if the
-    call is of more than `most` instructions.
+    Takes no more of the lines than it takes to find that. None if they end before, or come to
+    `end`, where an AVR then sleeps for ever, or if the call is of more than `most` instructions.
     """
     call: list[tuple[int, int]] = []
     before = 0
@@ -91,6 +95,8 @@ def one_call(
             behind = {before + size for size in _CALL_BYTES}
         elif address in behind:
             return call
+        elif address == end:
+            return None
         if behind:
             call.append((address, flags))
             if len(call) > most:

@@ -12,6 +12,7 @@ from ...qformat import IntArray
 from ...quantized import QuantizedDense, QuantizedLstm, Tables
 from . import (
     armv6m,
+    armv6m_dense,
     armv7em,
     armv7m,
     armv7m_dense,
@@ -21,6 +22,7 @@ from . import (
     mve_dense,
     rv32imc,
     x86,
+    x86_dense,
 )
 from .kernel import EFFORTS, Choice, Effort, Kernel
 
@@ -61,30 +63,17 @@ class _DenseFlavour(Protocol):
     def unpack_dense(self, kernel: Any, layer: QuantizedDense) -> tuple[IntArray, IntArray]: ...
 
 
-_FLAVOURS: dict[str, _Flavour] = {
-    "avr": avr,
-    "armv6m": armv6m,
-    "armv7m": armv7m,
-    "armv7em": armv7em,
-    "armv8m": armv7em,
-    "mve": mve,
-    "rv32imc": rv32imc,
-    "x86-64": x86,
+_FLAVOURS: dict[str, tuple[_Flavour, _DenseFlavour]] = {
+    "avr": (avr, avr_dense),
+    "armv6m": (armv6m, armv6m_dense),
+    "armv7m": (armv7m, armv7m_dense),
+    "armv7em": (armv7em, armv7em),
+    "armv8m": (armv7em, armv7em),
+    "mve": (mve, mve_dense),
+    "rv32imc": (rv32imc, rv32imc),
+    "x86-64": (x86, x86_dense),
 }
-"""By instruction set, what chooses among its kernels of LSTM layers."""
-
-_DENSE_FLAVOURS: dict[str, _DenseFlavour] = {
-    "avr": avr_dense,
-    "armv7em": armv7em,
-    "armv7m": armv7m_dense,
-    "armv8m": armv7em,
-    "mve": mve_dense,
-    "rv32imc": rv32imc,
-}
-"""The same for dense layers."""
-
-_MID_SHIFTED = frozenset({"avr", "armv7em", "armv7m", "armv8m", "mve", "rv32imc"})
-"""Those whose kernels know rule N3b."""
+"""By instruction set, what chooses among its kernels of LSTM layers, and of dense layers."""
 
 
 def choose(
@@ -99,13 +88,11 @@ def choose(
 
     h_aligned: whether the layer's h begins at a multiple of 4 in the state.
     """
-    flavour = _FLAVOURS.get(isa)
-    if flavour is None:
+    if isa not in _FLAVOURS:
         return Choice(None, f"{isa} has no kernels of its own")
     if not layer.plain:
         return Choice(None, "it is no plain LSTM: peepholes, projection, clips or functions")
-    if layer.mid_shift.any() and isa not in _MID_SHIFTED:
-        return Choice(None, "its sums over h have a format of their own")
+    flavour, _ = _FLAVOURS[isa]
     return flavour.choose(layer, bounds, tables, effort, h_aligned)
 
 
@@ -113,19 +100,19 @@ def choose_dense(
     isa: str, layer: QuantizedDense, bounds: LayerBounds, effort: Effort
 ) -> Choice:
     """Return the kernel for the sums of a dense layer, or the reason for portable C."""
-    flavour = _DENSE_FLAVOURS.get(isa)
-    if flavour is None:
+    if isa not in _FLAVOURS:
         return Choice(None, f"{isa} has no kernels of its own")
     if layer.skip is not None:
         return Choice(None, "it adds the network's own input")
+    _, flavour = _FLAVOURS[isa]
     return flavour.choose_dense(layer, bounds, effort)
 
 
 def unpack(isa: str, kernel: Kernel, layer: QuantizedLstm) -> tuple[IntArray, IntArray]:
     """Return the weights (4k, n), (4k, k) that the stream of a kernel holds."""
-    return _FLAVOURS[isa].unpack(kernel, layer)
+    return _FLAVOURS[isa][0].unpack(kernel, layer)
 
 
 def unpack_dense(isa: str, kernel: Kernel, layer: QuantizedDense) -> tuple[IntArray, IntArray]:
     """Return the weights (m, n) and biases (m,) that the stream of a kernel holds."""
-    return _DENSE_FLAVOURS[isa].unpack_dense(kernel, layer)
+    return _FLAVOURS[isa][1].unpack_dense(kernel, layer)

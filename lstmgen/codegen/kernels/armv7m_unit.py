@@ -12,7 +12,7 @@ import numpy as np
 from ...qformat import IntArray
 from ...quantized import QuantizedLstm
 from ..layout import lanes
-from ..layout.lanes import Part, Way
+from ..layout.lanes import UnitWords, Way
 from ..layout.words import int32
 from .lanes import reach_of, word_ends
 
@@ -167,24 +167,17 @@ class Between:
 Stage = Columns | Lanes | Between
 
 
-class Unit:
-    """The stages of a unit so far, and what belongs to them.
-
-    words: (k, ...) of the stream, by stages. parts: from which of a unit's words on, in what
-    way and how many columns. order: in which the columns of h and then x lie in the frame.
-    """
+class Unit(UnitWords):
+    """The stages of a unit so far, and what belongs to them; values lie in the frame by `order`."""
 
     def __init__(self, layer: QuantizedLstm, head: int, per_turn: int) -> None:
         """Start with a frame of `head` bytes; loops take `per_turn` groups, 0 for no loops."""
+        super().__init__(layer)
         self.stages: list[Stage] = []
-        self.words: list[IntArray] = []
-        self.parts: list[tuple[int, Way, int]] = []
-        self.order: list[int] = []
         self._layer = layer
         self._head = head
         self._per_turn = per_turn
         self._pointing = False
-        self._weights = np.concatenate([layer.wh, layer.wx], 1).reshape(4, layer.units, -1)
 
     @property
     def end(self) -> int:
@@ -232,7 +225,7 @@ class Unit:
             )
         )
         self._pointing = not by_offset
-        self._add(list(columns), way)
+        self.add(columns, way)
 
     def ends(self, order: tuple[int, ...]) -> Ends:
         """Return where segments end if columns are taken as lanes in this order."""
@@ -251,7 +244,7 @@ class Unit:
             steps.append(LaneStep(offset, tuple(columns[at : at + 2]), offset <= _PAIR_REACH))
         self.stages.append(Lanes(tuple(steps)))
         self._pointing = False
-        self._add(list(order), "lanes")
+        self.add(order, "lanes")
 
     def _start(self, way: Way, ends: Ends, before: Ends = ((), ()), shift: int = 0) -> None:
         segments = [
@@ -260,8 +253,3 @@ class Unit:
         offsets = _LANE_OFFSET * np.array([0, segments[0], 0, segments[1]])
         words = lanes.start_words(self._layer.bias.reshape(4, -1), way)
         self.words.append(int32(words - offsets))
-
-    def _add(self, columns: list[int], way: Way) -> None:
-        self.parts.append((sum(words.shape[1] for words in self.words), way, len(columns)))
-        self.words.append(lanes.weight_words(Part(self._weights[:, :, columns], way)))
-        self.order += columns

@@ -19,7 +19,8 @@ class Kernel:
     That of an LSTM layer takes it from x and its state to its new state; that of a dense layer
     computes the accumulators of its rows, and portable C does the rest.
     name: for people. template: the file under templates/isa that prints it: `.S.j2` with
-    macros `function` and `sums` for the assembly file, or `.c.j2`, included in the C file.
+    macros `function` and `sums` for the assembly file, or `.c.j2`, included in the C file (of a
+    dense layer, before the rest of it).
     stream: integers that the kernel reads from front to back: weights, biases, shifts.
     stream_bits: their width. far: whether they may lie beyond what C's pointers reach.
     helpers: functions of the C file that a kernel in C calls.
@@ -36,7 +37,7 @@ class Kernel:
 
     @property
     def copies_output(self) -> bool:
-        """Whether the template has a macro `copy_output`, for a last layer."""
+        """Whether the template has a macro `copy_output`, for a last layer; in C, the function."""
         return False
 
     @property

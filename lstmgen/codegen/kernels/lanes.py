@@ -1,4 +1,9 @@
-"""What Arm cores that multiply 32 bits at a time ask of a layer, and segments of its columns."""
+"""What kernels for cores that multiply 32 bits at a time ask of a layer, segments of its columns,
+and steps between them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -9,6 +14,40 @@ from .segments import ends, ordered
 
 SEGMENT_LIMIT = 32766
 """Largest |sum| of a lane: with 2**15 added it stays within 16 bits."""
+
+CALLS = (0, 1, 3, 2)
+"""The gates in the order in which kernels of least flash activate them: that of g comes last."""
+
+_MOST_AT_ONCE = 31
+"""The largest distance that an instruction of every core holds."""
+
+Operation = Literal["asr", "lsl"]
+OPERATIONS: dict[int, Operation] = {1: "asr", -1: "lsl"}
+"""The shifts by what `directions` says of a gate."""
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How a gate's sum is shifted by rule N3b or N4: in code, by `distance`, or by one that the
+    kernel reads if that is None."""
+
+    name: str
+    sum: str
+    operation: Operation
+    distance: int | None
+
+
+@dataclass(frozen=True)
+class Excess:
+    """A word at an offset of the frame: sums of values times powers of two, each (sum, power)."""
+
+    offset: int
+    terms: tuple[tuple[str, int], ...]
+
+
+def varies(distances: IntArray) -> bool:
+    """Whether some gate's distances (gates, k) are not the same in all units."""
+    return bool((distances != distances[:, :1]).any() or np.abs(distances).max() > _MOST_AT_ONCE)
 
 
 def refusal(layer: QuantizedLstm, bounds: LayerBounds) -> str | None:
@@ -23,6 +62,34 @@ def refusal(layer: QuantizedLstm, bounds: LayerBounds) -> str | None:
 def directions(shifts: IntArray) -> tuple[int, ...]:
     """Return by gate 1 where (4, k) shifts go right, -1 where left."""
     return tuple(1 if gate.min() >= 0 else -1 for gate in shifts)
+
+
+def called_shifts(
+    layer: QuantizedLstm, sums: tuple[str, ...]
+) -> tuple[tuple[Shift, ...], Operation | None]:
+    """Return rule N4's shifts of sums in the order of CALLS, all known or all read, and their
+    operation if they are read and have one in common."""
+    distances = layer.shift.reshape(4, layer.units)[list(CALLS)]
+    # Where no gate shifts to the right, those that do not shift at all may go to the left.
+    towards = directions(distances) if (distances > 0).any() else (-1,) * 4
+    alike = varies(distances) and len(set(towards)) == 1
+    shifts = _shifts(distances, towards, CALLS, sums)
+    return shifts, OPERATIONS[towards[0]] if alike else None
+
+
+def mid_shifts(layer: QuantizedLstm, sums: tuple[str, ...]) -> tuple[Shift, ...]:
+    """Return rule N3b's shifts of sums, all known or all read."""
+    return _shifts(layer.mid_shift.reshape(4, layer.units), (1,) * 4, range(4), sums)
+
+
+def _shifts(
+    distances: IntArray, towards: Sequence[int], order: Sequence[int], sums: tuple[str, ...]
+) -> tuple[Shift, ...]:
+    read = varies(distances)
+    return tuple(
+        Shift("ifgo"[g], sums[g], OPERATIONS[to], None if read else int(abs(row[0])))
+        for g, to, row in zip(order, towards, distances, strict=True)
+    )
 
 
 def reach_of(layer: QuantizedLstm) -> IntArray:

@@ -44,6 +44,9 @@ GATES = 4
 WORDS: dict[Way, int] = {"halves": 2, "bytes": 1, "lanes": 2, "single": 4}
 """Words of a column."""
 
+SIGNS: dict[Way, int] = {"halves": 1 << HALF_SHIFT, "bytes": (1 << BYTE_SHIFT) * 0x10101}
+"""The bits whose inversion makes lower lanes, which are not negative, signed numbers."""
+
 
 @dataclass(frozen=True, eq=False)
 class Part:
@@ -58,18 +61,30 @@ class Part:
         return int(self.weights.shape[2])
 
 
+class UnitWords:
+    """The words of a unit that a kernel reads, stage by stage, and where its weights lie.
+
+    words: (k, ...) of the stream. parts: from which of a unit's words on, in what way and how
+    many columns. order: those of h and then x, as the parts take them.
+    """
+
+    def __init__(self, layer: QuantizedLstm) -> None:
+        self.words: list[IntArray] = []
+        self.parts: list[tuple[int, Way, int]] = []
+        self.order: list[int] = []
+        self._weights = np.concatenate([layer.wh, layer.wx], 1).reshape(4, layer.units, -1)
+
+    def add(self, columns: Sequence[int], way: Way, signs: int = 0) -> None:
+        """Add columns packed in a way, the bits `signs` inverted."""
+        self.parts.append((sum(words.shape[1] for words in self.words), way, len(columns)))
+        taken = self._weights[:, :, list(columns)]
+        self.words.append(int32(weight_words(Part(taken, way)) ^ signs))
+        self.order += columns
+
+
 def eight_bits(weights: IntArray) -> bool:
     """Whether all weights lie in -127..127."""
     return bool(np.abs(weights).max() <= 127)
-
-
-def parts_of(layer: QuantizedLstm, way: Way) -> tuple[Part, ...]:
-    """Return h's columns and then x's; both in one part unless only h's weights are bytes."""
-    k = layer.units
-    wh, wx = layer.wh.reshape(4, k, -1), layer.wx.reshape(4, k, -1)
-    if way == "bytes" and not eight_bits(layer.wx):
-        return Part(wh, "bytes"), Part(wx, "halves")
-    return (Part(np.concatenate([wh, wx], 2), way),)
 
 
 def shift_words(layer: QuantizedLstm) -> IntArray:
@@ -85,8 +100,8 @@ def mid_words(layer: QuantizedLstm) -> IntArray:
 
 
 def packed_words(distances: IntArray) -> IntArray:
-    """Return (k, 1) words that hold (4, k) distances in their bytes, the first in the lowest."""
-    places = np.array([0, 8, 16, 24])[:, None]
+    """Return (k, 1) words that hold up to (4, k) distances in bytes, the first in the lowest."""
+    places = 8 * np.arange(len(distances))[:, None]
     return int32((distances << places).sum(0))[:, None]
 
 
@@ -133,19 +148,6 @@ def unpack_words(words: IntArray, way: Way, columns: int) -> IntArray:
     # Lanes hold 2**16 * a + b with b of either sign; a half that is not negative borrows nothing.
     high = w >> 16 if way == "halves" else (w - low) >> 16
     return np.stack([half[:, :, n] for n in range(2) for half in (high, low)])
-
-
-def unpack_stream(
-    stream: IntArray, parts: tuple[tuple[Way, int], ...], layer: QuantizedLstm, at: int
-) -> tuple[IntArray, IntArray]:
-    """Return the weights (4k, n), (4k, k) of parts (way, columns) in a stream from word `at`."""
-    k, found = layer.units, []
-    for way, columns in parts:
-        words = columns * WORDS[way]
-        found.append(unpack_words(stream[:, at : at + words], way, columns))
-        at += words
-    joined = np.concatenate(found, 2).reshape(4 * k, -1)
-    return joined[:, k:], joined[:, :k]
 
 
 def unpack_parts(

@@ -1,14 +1,15 @@
-"""In which order Cortex-M0 kernels take the columns, and where lanes are taken apart."""
+"""The columns of words that Cortex-M0 kernels multiply, and where lanes are taken apart."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
-from ...bounds import hidden_magnitude
 from ...qformat import IntArray
 from ...quantized import QuantizedLstm
 from ..layout.lanes import Way
 from . import lanes
+from .armv7m_unit import WORDS, Word
 
 _LANE_OFFSET = 1 << 15
 """What is added to a segment's sum of lanes, so that its lower lane is not negative."""
@@ -34,39 +35,21 @@ class Column:
 
 @dataclass(frozen=True)
 class Span:
-    """Columns that are multiplied in one way: `turns` times `turn`, then `rest`."""
+    """Columns that are multiplied in one way: `turns` times `turn`, then `rest`.
 
-    way: Way
+    words: those of a column; none for lanes.
+    """
+
+    kind: ClassVar[str] = "columns"
+    words: tuple[Word, ...]
     turns: int
     turn: tuple[Column, ...]
     rest: tuple[Column, ...]
 
     @property
-    def columns(self) -> int:
-        """The number of columns."""
-        return self.turns * len(self.turn) + len(self.rest)
-
-    @property
     def loop_bytes(self) -> int:
         """The bytes of the frame that the loop reads."""
         return 4 * self.turns * len(self.turn)
-
-
-def _reach(layer: QuantizedLstm) -> IntArray:
-    """Return (4, k, k + n) the largest |product| of each weight of h and x, x not shifted."""
-    h = np.abs(layer.wh) * hidden_magnitude(layer)
-    x = np.abs(layer.wx) * -layer.x.lo
-    return np.concatenate([h, x], 1).reshape(4, layer.units, -1)
-
-
-def lane_order(layer: QuantizedLstm) -> tuple[int, ...] | None:
-    """Return the order of h's and x's columns for lanes, those of x first if they are shifted."""
-    k = layer.units
-    reach = _reach(layer)
-    if not layer.x_shift:
-        return lanes.packed(reach)
-    h, x = lanes.packed(reach[:, :, :k]), lanes.packed(reach[:, :, k:])
-    return None if h is None or x is None else (*(k + column for column in x), *h)
 
 
 def columns_of(count: int) -> tuple[Column, ...]:
@@ -76,9 +59,39 @@ def columns_of(count: int) -> tuple[Column, ...]:
     )
 
 
+def span_of(words: tuple[Word, ...], count: int, per_turn: int, starts: bool = False) -> Span:
+    """Return columns in a loop of at least two turns, or unrolled where `per_turn` is 0.
+
+    starts: whether sums begin with the first column, if that is unrolled.
+    """
+    turns = count // per_turn if per_turn else 0
+    turns = turns if turns > 1 else 0
+    rest = columns_of(count - turns * per_turn)
+    if starts and not turns:
+        rest = (replace(rest[0], starts=(True, True)), *rest[1:])
+    return Span(words, turns, columns_of(per_turn if turns else 0), rest)
+
+
+def way_span(way: Way, count: int, per_turn: int, starts: bool = False) -> Span:
+    """Return such columns of a unit's weights."""
+    return span_of(WORDS[way], count, per_turn, starts)
+
+
+def lane_order(layer: QuantizedLstm) -> tuple[int, ...] | None:
+    """Return an order of columns for lanes: those of x first if they are shifted, none of x
+    where there are mid shifts (rule N3b). None where some column is too much for a lane."""
+    k, reach = layer.units, lanes.reach_of(layer)
+    if layer.mid_shift.any():
+        return lanes.packed(reach[:, :, :k])
+    if not layer.x_shift:
+        return lanes.packed(reach)
+    h, x = lanes.packed(reach[:, :, :k]), lanes.packed(reach[:, :, k:])
+    return None if h is None or x is None else (*(k + column for column in x), *h)
+
+
 def lane_span(layer: QuantizedLstm, order: tuple[int, ...]) -> Span:
     """Return the columns of lanes in an order, each word's sums taken apart where they must be."""
-    reach = _reach(layer)[:, :, list(order)]
+    reach = lanes.reach_of(layer)[:, :, list(order)]
     split = layer.inputs if layer.x_shift else 0
     x_ends = lanes.word_ends(reach[:, :, :split]) if split else ((), ())
     h_ends = lanes.word_ends(reach[:, :, split:])
@@ -97,14 +110,14 @@ def lane_span(layer: QuantizedLstm, order: tuple[int, ...]) -> Span:
         )
         for at, column in enumerate(columns_of(len(order)))
     )
-    return Span("lanes", 0, (), columns)
+    return Span((), 0, (), columns)
 
 
-def lane_offsets(columns: tuple[Column, ...], word: int) -> int:
-    """Return what the segments of a word add to the lower sum."""
-    total = 0
+def lane_offsets(columns: tuple[Column, ...]) -> IntArray:
+    """Return (4,) what the segments of both words add to their sums, upper and lower."""
+    totals = [0, 0]
     for column in columns:
-        if column.last[word]:
-            total += _LANE_OFFSET
-        total <<= column.shift
-    return total
+        for word in (0, 1):
+            totals[word] += _LANE_OFFSET if column.last[word] else 0
+            totals[word] <<= column.shift
+    return np.array([0, totals[0], 0, totals[1]])
