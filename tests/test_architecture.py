@@ -11,7 +11,8 @@ PACKAGE = ROOT / "lstmgen"
 
 LAYERS = [
     {"errors", "paths", "qformat"},
-    {"layers", "network", "npz", "weights", "schema", "quantized", "target", "bounds", "artefact",
+    {"layers", "network", "npz", "weights", "schema", "schema_kinds",
+     "schema_layers", "quantized", "target", "bounds", "artefact",
      "dataset", "folding"},
     {"reference", "readers", "emulator", "codegen", "emulate", "selftest", "quantizer"},
     {"toolchain", "trace", "output", "folder", "report", "expect"},
