@@ -15,7 +15,7 @@ LAYERS = [
      "schema_layers", "quantized", "target", "bounds", "artefact",
      "dataset", "folding"},
     {"reference", "readers", "emulator", "codegen", "emulate", "selftest", "quantizer"},
-    {"toolchain", "trace", "output", "folder", "report", "expect"},
+    {"toolchain", "trace", "output", "folder", "report", "expect", "diagnosis", "hypotheses"},
     {"verification"},
     {"bench"},
     {"cli"},
