@@ -4,14 +4,14 @@ A hypothesis is the network as it would be without a certain mistake. Those that
 sequences fit name the cause; what the trials may cost is bounded.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from . import reference
 from .errors import ModelError
-from .hypotheses import Hypothesis, hypotheses
-from .layers import recurrent_parts
+from .hypotheses import Hypothesis, hypotheses, pairs
 from .network import Network
 from .qformat import FloatArray, IntArray
 
@@ -21,8 +21,8 @@ SEQUENCES = 4
 PREFIX = 32
 """Steps of them that are tried first, where later ones cannot change what comes before."""
 
-BUDGET_NS = 20_000_000_000
-"""What all trials together may take, by the estimate of `_cost_ns`."""
+BUDGET_NS = 10_000_000_000
+"""What all trials together may take, by the estimate of `_Trial.cost_ns`."""
 
 
 @dataclass(frozen=True)
@@ -45,52 +45,83 @@ def diagnose(
 
     x: (B, T, n), y: (B, [T,] width) or without its last axis, if width is 1; lengths: (B,).
     """
-    x, y, lengths = x[:SEQUENCES], y[:SEQUENCES], lengths[:SEQUENCES]
-    trial = _Trial(x, y, lengths)
-    before = trial.error(Hypothesis("", lambda: network))
-    short = trial
-    if network.streams and network.outputs == "sequence" and y.shape[:2] == x.shape[:2]:
-        part = _Trial(x[:, :PREFIX], y[:, :PREFIX], np.minimum(lengths, PREFIX))
-        if part.error(Hypothesis("", lambda: network)) > tolerance:
-            short = part
-    best, spent = None, 0.0
-    for one in hypotheses(network):
+    trial = _Trial(x[:SEQUENCES], y[:SEQUENCES], lengths[:SEQUENCES])
+    before = trial.error(Hypothesis("", lambda: network), network)
+    short = _shortened(trial, network, tolerance)
+    left = float(BUDGET_NS)
+    for candidates in (hypotheses(network), pairs(network)):
+        best, left = _best(candidates, trial, short, min(tolerance, 0.5 * before), left)
+        if best is not None:
+            return best
+    return None
+
+
+def _best(
+    candidates: Iterable[Hypothesis], trial: "_Trial", short: "_Trial", limit: float, left: float
+) -> tuple[Cause | None, float]:
+    """Return the candidate of the least error up to the limit, and what the budget has left.
+
+    The first one that is beyond doubt ends the search.
+    """
+    best: Cause | None = None
+    for one in candidates:
         tried = trial if one.whole else short
-        spent += _cost_ns(network, tried.x)
-        if spent > BUDGET_NS:
+        try:
+            network = one.make()
+        except ModelError:  # the shapes do not allow for it
+            continue
+        if not tried.fits(network):
+            continue
+        left -= tried.cost_ns(network)
+        if left < 0:
             break
-        error = tried.error(one)
-        if error <= tolerance and tried is not trial:
-            error = trial.error(one)
-        if error <= tolerance and error < 0.5 * before and (best is None or error < best[0]):
-            best = error, one
-            if error <= 0.01 * tolerance:
+        error = tried.error(one, network)
+        if error <= limit and tried is not trial:
+            error = trial.error(one, network)
+        if error <= limit and (best is None or error < best.max_abs_error):
+            best = Cause(one.what, one.flag, error)
+            if error <= 0.01 * limit:
                 break
-    return None if best is None else Cause(best[1].what, best[1].flag, best[0])
+    return best, left
 
 
 @dataclass(frozen=True, eq=False)
 class _Trial:
-    """Known inputs and outputs that hypotheses are tried on."""
+    """Known inputs and outputs that networks are tried on."""
 
     x: FloatArray
     y: FloatArray
     lengths: IntArray
 
-    def error(self, one: Hypothesis) -> float:
-        """Return the largest |error| of a hypothesis; infinity where nothing can be compared."""
-        try:
-            network = one.make()
-        except ModelError:  # the arrays do not allow for it
-            return np.inf
-        if output_shape(network, self.x) not in (self.y.shape, (*self.y.shape, 1)):
+    def fits(self, network: Network) -> bool:
+        """Whether the network's outputs have the shape of those known."""
+        return output_shape(network, self.x) in (self.y.shape, (*self.y.shape, 1))
+
+    def cost_ns(self, network: Network) -> float:
+        """Return a rough time that a run takes: so much a step, and so much a product."""
+        parts = 1 + len(network.recurrent)
+        return float(self.x.shape[1] * (90_000 * parts + len(self.x) * network.macs_per_step))
+
+    def error(self, one: Hypothesis, network: Network) -> float:
+        """Return the largest |error| of a hypothesis' network, infinity if that is no number."""
+        if not self.fits(network):
             return np.inf
         x = turned(self.x, self.lengths) if one.turned_x else self.x
+        y = turned(self.y, self.lengths) if one.turned_y else self.y
         with np.errstate(all="ignore"):
             got = reference.run(network, x, self.lengths).y
-            y = turned(self.y, self.lengths) if one.turned_y else self.y
-            error = largest_errors(network, got, y, self.lengths).max()
-        return float(error) if np.isfinite(error) else np.inf
+            error = float(largest_errors(network, got, y, self.lengths).max())
+        return error if np.isfinite(error) else np.inf
+
+
+def _shortened(trial: _Trial, network: Network, tolerance: float) -> _Trial:
+    """Return the trial's first steps, if the mistake shows there and needs no later ones."""
+    if not network.streams or network.outputs == "last" or not trial.fits(network):
+        return trial
+    y, lengths = trial.y[:, :PREFIX], np.minimum(trial.lengths, PREFIX)
+    part = _Trial(trial.x[:, :PREFIX], y, lengths)
+    shows = part.error(Hypothesis("", lambda: network), network) > tolerance
+    return part if shows else trial
 
 
 def output_shape(network: Network, x: FloatArray) -> tuple[int, ...]:
@@ -113,8 +144,3 @@ def turned(values: FloatArray, lengths: IntArray) -> FloatArray:
     steps = np.arange(values.shape[1])
     at = np.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
     return values[np.arange(len(values))[:, None], at]
-
-
-def _cost_ns(network: Network, x: FloatArray) -> float:
-    parts = sum(len(recurrent_parts(layer)) for layer in network.layers)
-    return float(x.shape[1] * (60_000 * parts + len(x) * network.macs_per_step))

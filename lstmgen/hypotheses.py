@@ -60,6 +60,18 @@ def hypotheses(network: Network) -> Iterator[Hypothesis]:
     yield from _of_parts(network)
 
 
+def pairs(network: Network) -> Iterator[Hypothesis]:
+    """Yield what may be wrong besides a head that the file did not state."""
+    for head in _of_outputs(network):
+        if head.flag is None or not head.flag.startswith("--head"):
+            continue
+        other = head.make()
+        for kind in (_of_both_ways, _of_time, _of_parts):
+            for one in kind(other):
+                flag = " ".join(known for known in (head.flag, one.flag) if known)
+                yield replace(one, what=f"{head.what}, and {one.what}", flag=flag)
+
+
 def _of_outputs(network: Network) -> Iterator[Hypothesis]:
     other: Outputs = "last" if network.outputs == "sequence" else "sequence"
     make = partial(replace, network, outputs=other)

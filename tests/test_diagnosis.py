@@ -13,7 +13,7 @@ from lstmgen import diagnosis, reference
 from lstmgen.diagnosis import diagnose, turned
 from lstmgen.errors import ModelError
 from lstmgen.expect import TOLERANCE, compare
-from lstmgen.hypotheses import hypotheses
+from lstmgen.hypotheses import hypotheses, pairs
 from lstmgen.layers import Bidirectional, Gru, Lstm
 from lstmgen.network import Network
 from lstmgen.weights import reordered
@@ -310,6 +310,24 @@ def test_what_is_too_much(layer, changed, text):
     named(cause_of(*networks), text)
 
 
+def test_a_head_and_something_else():
+    pair = bidirectional(ends="step").layers[0]
+    true = Network.of(pair, variants.dense(8, 4, "fc", activation="softmax"))
+    read = Network.of(replace(pair, ends="state"), variants.dense(8, 4, "fc"))
+    named(
+        cause_of(true, read),
+        "fc has the activation softmax, not linear, and both ends with step, not state",
+        "--head softmax --ends step",
+    )
+    read = with_layer(stacked(), "b", rows(lambda array: reordered(array, "ifgo", "ifog")))
+    named(
+        cause_of(stacked(activation="sigmoid"), read),
+        "fc has the activation sigmoid, not linear, and the gates of b come in the order "
+        "i, f, o, g, not i, f, g, o",
+        "--head sigmoid",
+    )
+
+
 @pytest.mark.parametrize("variant", variants.LAYERS)
 def test_what_is_wrong_beyond_all_hypotheses(variant):
     """And every hypothesis can be run, or is told to be impossible, for every variant."""
@@ -323,7 +341,8 @@ def test_what_is_wrong_beyond_all_hypotheses(variant):
 
 def test_hypotheses_are_worded_once():
     for variant in variants.LAYERS:
-        words = [one.what for one in hypotheses(variants.network(variant))]
+        words = [one.what for kind in (hypotheses, pairs)
+                 for one in kind(variants.network(variant))]
         assert len(set(words)) == len(words)
         assert not [text for text in words if "{" in text]
 
