@@ -92,6 +92,7 @@ def _inputs(network: Network, x: Array, source: str) -> NDArray[Any]:
         return x
     x = x[..., None] if x.ndim == 2 else x
     check_inputs(x, 1, source)
+    x = np.asarray(x, np.float64)
     if (x != np.floor(x)).any() or x.min() < 0 or x.max() >= first.entries:
         raise ModelError(
             f"{source}: the inputs are {x.min()} to {x.max()}; expected integers "

@@ -466,6 +466,8 @@ def test_compare_takes_an_embeddings_integers():
     y = reference.run(network, x).y
     for given in (x, x.astype(np.uint8), x[..., 0].astype(np.int32)):
         assert compare(network, {"x": given, "y": y}, "known.npz").max_abs_error == 0
-    for wrong, found in ((x + 0.5, "0.5 to 5.5"), (x - 1, "-1.0 to 4.0"), (x + 1, "1.0 to 6.0")):
+    ones = reference.run(network, np.ones_like(x)).y
+    assert compare(network, {"x": x == x, "y": ones}, "known.npz").right
+    for wrong, found in ((x + 0.5, "0.5 to 5.5"), (x - 1, r"-1\.0 to 4\.0"), (x + 1, "1.0 to 6.0")):
         with pytest.raises(ModelError, match=f"are {found}; expected integers 0 to 5, the rows of"):
             compare(network, {"x": wrong, "y": y}, "known.npz")

@@ -44,12 +44,12 @@ LINES = {
     "gru flipped": "GRU 3 -> 4, flipped",
     "gru cell sigmoid": "GRU 3 -> 4, cell sigmoid",
     "embedding": "embedding of 6 -> 3",
-    "both ways concat state": "both ways 3 -> 8, concat: LSTM 3 -> 4 each",
+    "both ways concat state": "both ways 3 -> 8, concat: both LSTM 3 -> 4",
     "both ways average step": "both ways 3 -> 4, average, last the values at the last step: "
-    "LSTM 3 -> 4 each",
-    "both ways gru sum": "both ways 3 -> 4, sum: GRU 3 -> 4 and GRU 3 -> 4, reset before the "
-    "product",
-    "both ways of two kinds": "both ways 3 -> 7, concat: LSTM 3 -> 2 and GRU 3 -> 5",
+    "both LSTM 3 -> 4",
+    "both ways gru sum": "both ways 3 -> 4, sum: forward GRU 3 -> 4; backward GRU 3 -> 4, reset "
+    "before the product",
+    "both ways of two kinds": "both ways 3 -> 7, concat: forward LSTM 3 -> 2; backward GRU 3 -> 5",
 }
 
 
@@ -192,4 +192,4 @@ def test_shared_fixtures_are_diagnosed(shared_data: Path):
 def test_halves_that_are_alike_are_said_once():
     pair = variants.LAYERS["both ways concat state"][0]
     text = layer_text(replace(pair, backward=replace(pair.backward, clip=2.0)))
-    assert text == "both ways 3 -> 8, concat: LSTM 3 -> 4 and LSTM 3 -> 4, clip 2"
+    assert text == "both ways 3 -> 8, concat: forward LSTM 3 -> 4; backward LSTM 3 -> 4, clip 2"

@@ -15,9 +15,10 @@ def layer_text(layer: Layer) -> str:
     """Return a layer in one line: its kind, widths, and everything that is not the default."""
     if isinstance(layer, Bidirectional):
         forward, backward = (recurrent_text(half) for half in layer.halves)
-        each = f"{forward} each" if forward == backward else f"{forward} and {backward}"
+        halves = f"forward {forward}; backward {backward}"
+        halves = f"both {forward}" if forward == backward else halves
         ends = "" if layer.ends == "state" else ", last the values at the last step"
-        return f"both ways {layer.inputs} -> {layer.width}, {layer.merge}{ends}: {each}"
+        return f"both ways {layer.inputs} -> {layer.width}, {layer.merge}{ends}: {halves}"
     if isinstance(layer, Dense):
         skip = ", plus the network's input" if layer.skip is not None else ""
         return f"dense {layer.inputs} -> {layer.W.shape[0]}, {layer.activation}{skip}"
