@@ -47,7 +47,7 @@ def diagnose(
     """
     trial = _Trial(x[:SEQUENCES], y[:SEQUENCES], lengths[:SEQUENCES])
     before = trial.error(Hypothesis("", lambda: network), network)
-    short = _shortened(trial, network, tolerance)
+    short = _shortened(trial, network)
     left = float(BUDGET_NS)
     for candidates in (hypotheses(network), pairs(network)):
         best, left = _best(candidates, trial, short, min(tolerance, 0.5 * before), left)
@@ -77,6 +77,7 @@ def _best(
             break
         error = tried.error(one, network)
         if error <= limit and tried is not trial:
+            left -= trial.cost_ns(network)
             error = trial.error(one, network)
         if error <= limit and (best is None or error < best.max_abs_error):
             best = Cause(one.what, one.flag, error)
@@ -114,14 +115,12 @@ class _Trial:
         return error if np.isfinite(error) else np.inf
 
 
-def _shortened(trial: _Trial, network: Network, tolerance: float) -> _Trial:
-    """Return the trial's first steps, if the mistake shows there and needs no later ones."""
+def _shortened(trial: _Trial, network: Network) -> _Trial:
+    """Return the trial's first steps, where they need no later ones."""
     if not network.streams or network.outputs == "last" or not trial.fits(network):
         return trial
-    y, lengths = trial.y[:, :PREFIX], np.minimum(trial.lengths, PREFIX)
-    part = _Trial(trial.x[:, :PREFIX], y, lengths)
-    shows = part.error(Hypothesis("", lambda: network), network) > tolerance
-    return part if shows else trial
+    lengths = np.minimum(trial.lengths, PREFIX)
+    return _Trial(trial.x[:, :PREFIX], trial.y[:, :PREFIX], lengths)
 
 
 def output_shape(network: Network, x: FloatArray) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from lstmgen.layers import Bidirectional, Gru, Lstm
 from lstmgen.network import Network
 from lstmgen.weights import reordered
 
-import variants
+import float_variants as variants
 
 LENGTHS = np.array([7, 5, 7, 2])
 
@@ -370,28 +370,45 @@ def test_cost_is_bounded(monkeypatch):
     assert len(seen) <= 4
 
 
+def limited() -> tuple[Network, Network]:
+    """A network, and one that limits sums and cells, only the sums of large inputs in fact."""
+    layer = variants.lstm()
+    read = replace(layer, clip=1.5, cell_clip=50.0)
+    return Network.of(layer, outputs="sequence"), Network.of(read, outputs="sequence")
+
+
 def test_the_worst_sequences_are_tried():
     """Where most sequences fit, those that do not tell the cause."""
-    layer = variants.lstm()
-    true = Network.of(layer, outputs="sequence")
-    read = Network.of(replace(layer, cell_clip=0.9), outputs="sequence")
+    true, read = limited()
     x = np.tile(0.1 * variants.inputs(true, 1, 5), (9, 1, 1))
     x[7] *= 30
     y = reference.run(true, x).y
     agreement = compare(read, {"x": x, "y": y}, "known.npz")
     assert not agreement.right
-    named(agreement.cause, "the cells of l are not limited")
+    named(agreement.cause, "the sums of l are not limited")
 
 
 def test_a_prefix_that_fits_tells_nothing():
     """The mistake shows beyond the first steps only."""
-    layer = variants.lstm()
-    true = Network.of(layer, outputs="sequence")
-    read = Network.of(replace(layer, cell_clip=0.9), outputs="sequence")
+    true, read = limited()
     x = 0.1 * variants.inputs(true, 1, diagnosis.PREFIX + 8)
     x[:, diagnosis.PREFIX :] *= 30
     cause = compare(read, {"x": x, "y": reference.run(true, x).y}, "known.npz").cause
-    named(cause, "the cells of l are not limited")
+    named(cause, "the sums of l are not limited")
+
+
+def test_a_cause_explains_more_than_half_of_the_error():
+    """Outputs off by as much with a change as without are not explained by it."""
+    layer = variants.lstm()
+    zero = Network.of(layer, outputs="sequence")
+    read = Network.of(replace(layer, c0=np.full(4, 1e-3)), outputs="sequence")
+    x = variants.inputs(read, 2, 5)
+    y, got = reference.run(zero, x).y, reference.run(read, x).y
+    small = np.abs(got - y).max()
+    y = y - 10 * small * np.sign((got - y).flat[np.abs(got - y).argmax()])
+    assert diagnose(read, x, y, np.array([5, 5]), 10.5 * small) is None
+    cause = diagnose(read, x, reference.run(zero, x).y, np.array([5, 5]), 0.5 * small)
+    named(cause, "the initial state of l is zero")
 
 
 def test_sentence():

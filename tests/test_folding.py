@@ -10,7 +10,7 @@ from lstmgen.layers import Bidirectional, Dense, Embedding, Layer, Lstm
 from lstmgen.network import Network
 from lstmgen.readers.options import Draft, ReadOptions, complete
 
-import variants
+import float_variants as variants
 
 
 def affine(width: int, name: str = "norm", seed: int = 0) -> Affine:

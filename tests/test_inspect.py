@@ -14,7 +14,7 @@ from lstmgen.cli.layers import layer_text
 from lstmgen.readers import formats
 from lstmgen.readers.options import Draft
 
-import variants
+import float_variants as variants
 
 
 def inspect(*args, code=0):

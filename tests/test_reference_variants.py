@@ -10,7 +10,7 @@ from lstmgen import reference
 from lstmgen.layers import Bidirectional, Dense, Embedding, Gru, Layer, Lstm
 from lstmgen.network import Network
 
-import variants
+import float_variants as variants
 
 Row = list[float]
 

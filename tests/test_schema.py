@@ -18,7 +18,7 @@ from lstmgen.readers import read_model
 from lstmgen.reference import run
 from lstmgen.schema import read_schema, save_network
 
-import variants
+import float_variants as variants
 
 
 def lstm(name: str, inputs: int, units: int, seed: int = 1, state: bool = False) -> Lstm:
@@ -450,6 +450,43 @@ def test_variants_whose_arrays_are_wrong(
     with pytest.raises(ModelError, match=message):
         read_schema(values, "m.npz")
     problems(values)
+
+
+JUNK: list[Any] = [None, True, 0, -1, 1e308, "", "x", "ifgo", "rzn", "lstm", "gru", "bidirectional",
+                   "normalization", "embedding", "reverse", [], {}, [1], L, 10**400, float("nan")]
+
+
+def mutated(value: Any, r: np.random.Generator) -> Any:
+    """Return a description with values replaced, keys renamed and dropped, here and there."""
+    if isinstance(value, dict):
+        keys = {key: str(r.choice(["gate", "clip", "gates", "skip"])) if r.random() < 0.03 else key
+                for key in value if r.random() > 0.03}
+        return {keys[key]: mutated(value[key], r) for key in keys}
+    if isinstance(value, list):
+        return [mutated(entry, r) for entry in value]
+    return JUNK[r.integers(len(JUNK))] if r.random() < 0.12 else value
+
+
+@pytest.mark.parametrize("variant", variants.LAYERS)
+def test_mutated_files_are_read_or_refused(tmp_path: Path, variant: str) -> None:
+    """Never another exception, and each line of an error names the file."""
+    stored = saved(variants.network(variant), tmp_path)
+    description = json.loads(str(stored["lstmgen"]))
+    r = np.random.default_rng(3)
+    lines: list[str] = []
+    for _ in range(60):
+        values = {**stored, "lstmgen": np.array(json.dumps(mutated(description, r)))}
+        for key in list(stored)[1:]:
+            if r.random() < 0.04:
+                values[key] = r.normal(size=tuple(r.integers(0, 5, r.integers(0, 4))))
+            elif r.random() < 0.02:
+                del values[key]
+        try:
+            read_schema(values, "m.npz")
+        except ModelError as error:
+            lines += str(error).splitlines()
+    assert len(lines) > 20
+    assert all(line.startswith("m.npz") for line in lines)
 
 
 def test_more_weights_than_are_allowed_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
