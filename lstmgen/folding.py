@@ -1,12 +1,12 @@
 """Normalization and standardisation, folded into the weights of the layer beside them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
-from .layers import Bidirectional, Dense, Gru, Layer, Lstm
+from .layers import Bidirectional, Dense, Embedding, Gru, Layer, Lstm
 from .qformat import FloatArray
 
 Weighted = TypeVar("Weighted", bound=Dense | Lstm | Gru)
@@ -32,9 +32,8 @@ class Affine:
 def fold(layers: Iterable[Layer | Affine]) -> list[Layer]:
     """Return the layers with every Affine folded into the one behind it.
 
-    At the end it goes into a linear dense layer before it, or becomes a dense layer itself, as
-    it does behind an embedding's table only if nothing follows. Widths that do not fit are left
-    for the network's own checks to name.
+    At the end it goes into a linear dense layer before it, or becomes a dense layer itself.
+    What does not fit (see `fit_problems`) is left out.
     """
     found: list[Layer] = []
     waiting: Affine | None = None
@@ -53,6 +52,35 @@ def fold(layers: Iterable[Layer | Affine]) -> list[Layer]:
         else:
             found.append(Dense(waiting.name, np.diag(waiting.scale), waiting.offset))
     return found
+
+
+def fit_problems(layers: Sequence[Layer | Affine]) -> Iterator[str]:
+    """Yield a line for each Affine that `fold` could not fold, by the layers beside it."""
+    for at, affine in enumerate(layers):
+        if not isinstance(affine, Affine):
+            continue
+        below, above = layers[at - 1] if at else None, layers[at + 1 : at + 2]
+        beside = above[0] if above else below
+        if isinstance(beside, Embedding) and above:
+            yield f"{affine.name}: in front of {beside.name}; an embedding takes integers only"
+        elif beside is not None and not _is_broken(beside):
+            width = _width(beside, before=bool(above))
+            if width != len(affine.scale):
+                yield (
+                    f"{affine.name} normalizes {len(affine.scale)} values; "
+                    f"expected {width}, the width of {beside.name}"
+                )
+
+
+def _is_broken(layer: Layer | Affine) -> bool:
+    return not isinstance(layer, Affine) and any(True for _ in layer.shape_problems())
+
+
+def _width(layer: Layer | Affine, before: bool) -> int:
+    """Return how many values there are before a layer, or behind it."""
+    if isinstance(layer, Affine):
+        return len(layer.scale)
+    return layer.inputs if before else layer.width
 
 
 def _joined(first: Affine, second: Affine) -> Affine:

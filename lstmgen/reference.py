@@ -57,7 +57,7 @@ def run(network: Network, x: FloatArray, lengths: IntArray | None = None) -> Tra
     """Run the network in float64 on x of shape (B, T, n), from its initial state.
 
     lengths: (B,) steps of each sequence, 1 to T; what lies beyond is not read, and the values
-    there are zeros. None: T for all.
+    there are zeros, a dense layer's too. None: T for all.
     """
     values = np.asarray(x, np.float64)
     batch, steps = values.shape[:2]
@@ -66,7 +66,7 @@ def run(network: Network, x: FloatArray, lengths: IntArray | None = None) -> Tra
     inputs, runner = values, _Runner(valid)
     for layer in network.layers:
         values = runner.layer(layer, values, inputs)
-    y = _head(network, values)
+    y = runner.within(_head(network, values))
     if network.outputs == "last":
         y = _head(network, runner.last(network.layers, values, inputs))
     return Trace(y, runner.layers, runner.cells, runner.candidates)
@@ -86,7 +86,7 @@ class _Runner:
         if isinstance(layer, Embedding):
             y = layer.table[np.asarray(x[..., 0], np.int64)]
         elif isinstance(layer, Dense):
-            y = dense(layer, x, inputs)
+            y = self.within(dense(layer, x, inputs))
         elif isinstance(layer, Bidirectional):
             forward = self._walk(layer.forward, x, "forward")
             backward = self._walk(layer.backward, x, "reverse")
@@ -95,6 +95,10 @@ class _Runner:
             y = self._walk(layer, x, layer.direction)
         self.layers[layer.name] = y
         return y
+
+    def within(self, values: FloatArray) -> FloatArray:
+        """Return the values (B, T, n), zeros beyond the end of a sequence."""
+        return values if self.valid.all() else np.where(self.valid[..., None], values, 0.0)
 
     def last(self, layers: tuple[Layer, ...], y: FloatArray, inputs: FloatArray) -> FloatArray:
         """Return the last values (B, width): of the last recurrent layer, through what follows."""

@@ -11,8 +11,9 @@ from .network import MAX_WEIGHTS, Network
 from .npz import Array
 from .qformat import FloatArray
 
-DATA_ARRAYS = ("x", "y", "label", "meta")
-"""Arrays that may lie beside the weights in any model file: inputs, outputs, labels, a text."""
+DATA_ARRAYS = ("x", "y", "lengths", "label", "meta")
+"""Arrays that may lie beside the weights in any model file: inputs, outputs, steps of each
+sequence, labels, a text."""
 
 
 def weights_of(array: Array, where: str) -> FloatArray:
@@ -40,15 +41,32 @@ def gate_order(text: str) -> str | None:
     return order if sorted(order) == sorted("ifgo") else None
 
 
-def to_ifgo(rows: FloatArray, order: str) -> FloatArray:
-    """Reorder the gates along axis 0 from `order`, as of `gate_order`, to i, f, g, o.
+def gru_gate_order(text: str) -> str | None:
+    """Return `text` with the candidate called n, if it is an order of r, z, n (or h).
 
-    An array whose rows are no multiple of 4 is returned as it is, for the shape checks to name.
+    >>> gru_gate_order("zrh"), gru_gate_order("rzn"), gru_gate_order("ifgo")
+    ('zrn', 'rzn', None)
     """
-    if order == "ifgo" or rows.ndim == 0 or rows.shape[0] % 4:
+    order = text if "n" in text else text.replace("h", "n")
+    return order if sorted(order) == sorted("rzn") else None
+
+
+def to_ifgo(rows: FloatArray, order: str) -> FloatArray:
+    """Reorder the gates along axis 0 from `order`, as of `gate_order`, to i, f, g, o."""
+    return reordered(rows, order, "ifgo")
+
+
+def reordered(rows: FloatArray, order: str, wanted: str) -> FloatArray:
+    """Reorder the gates along axis 0 from `order` to `wanted`, a letter each.
+
+    An array whose rows are no multiple of the gates is returned as it is, for the shape checks
+    to name.
+    """
+    count = len(wanted)
+    if order == wanted or rows.ndim == 0 or rows.shape[0] % count:
         return rows
-    gates = rows.reshape(4, rows.shape[0] // 4, *rows.shape[1:])
-    return gates[[order.index(gate) for gate in "ifgo"]].reshape(rows.shape)
+    gates = rows.reshape(count, rows.shape[0] // count, *rows.shape[1:])
+    return gates[[order.index(gate) for gate in wanted]].reshape(rows.shape)
 
 
 def build_network(

@@ -12,10 +12,11 @@ PACKAGE = ROOT / "lstmgen"
 
 LAYERS = [
     {"errors", "paths", "qformat"},
-    {"layers", "network", "npz", "weights", "schema", "quantized", "target", "bounds", "artefact",
+    {"layers", "network", "npz", "weights", "schema", "schema_kinds",
+     "schema_layers", "quantized", "target", "bounds", "artefact",
      "dataset", "folding"},
     {"reference", "readers", "emulator", "codegen", "emulate", "selftest", "quantizer"},
-    {"toolchain", "trace", "output", "folder", "report", "expect"},
+    {"toolchain", "trace", "output", "folder", "report", "expect", "diagnosis", "hypotheses"},
     {"verification"},
     {"bench"},
     {"cli"},

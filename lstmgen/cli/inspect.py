@@ -10,10 +10,11 @@ import click
 from .. import artefact
 from ..errors import ModelError
 from ..expect import Agreement, compare
-from ..layers import Dense, Layer, Lstm
 from ..network import Network
 from ..npz import read_npz
 from ..quantized import QuantizedNetwork
+from ..readers.formats import format_of
+from .layers import layer_json, layer_text, run_text
 from .options import json_option, model_options, read_network
 
 
@@ -22,14 +23,15 @@ from .options import json_option, model_options, read_network
 @model_options
 @click.option(
     "--expect", type=click.Path(path_type=Path), metavar="FILE",
-    help="Known inputs x and outputs y, an .npz.  [default: MODEL, if it holds both]",
+    help="Known inputs x and outputs y, if need be lengths, an .npz.  "
+    "[default: MODEL, if it holds them]",
 )
 @json_option
 def inspect(model: Path, expect: Path | None, as_json: bool, **options: Any) -> None:
     """Print layers, shapes and gate order, and everything assumed with the flag that sets it.
 
     Where outputs are known, a float64 run proves the reading; exit 1 if they differ by more
-    than 1e-3 of the largest.
+    than 1e-3 of the largest, with the likely cause if there is one.
     """
     if artefact.is_artefact(model):
         if expect is not None:
@@ -38,10 +40,13 @@ def inspect(model: Path, expect: Path | None, as_json: bool, **options: Any) -> 
         click.echo(json.dumps(_describe_quantized(q), indent=1) if as_json else _table(q))
         return
     network = read_network(model, options)
-    known = read_npz(expect or model)
     proof = None
-    if expect is not None or {"x", "y"} <= known.keys():
-        proof = compare(network, known, str(expect or model))
+    if expect is not None:
+        proof = compare(network, read_npz(expect), str(expect))
+    elif format_of(model).name == "npz":
+        known = read_npz(model)
+        if {"x", "y"} <= known.keys():
+            proof = compare(network, known, str(model))
     if as_json:
         click.echo(json.dumps(_describe(network) | {"expected": _proved(proof)}, indent=1))
     else:
@@ -63,26 +68,18 @@ def _sentence(proof: Agreement, file: Path) -> str:
     )
     if proof.right:
         return f"- {found}: read right"
-    return f"- {found}: NOT READ RIGHT; check --head, --activation and the gate order"
+    why = proof.cause or "check --head, --activation and the gate order"
+    return f"- {found}: NOT READ RIGHT; {why}"
 
 
 def _print(network: Network) -> None:
     click.echo(f"{network.name}: {network.inputs} inputs, {network.width} outputs")
     for layer in network.layers:
-        click.echo(f"  {layer.name:<12} {_shape(layer)}")
+        click.echo(f"  {layer.name:<12} {layer_text(layer)}")
     click.echo(f"  {network.macs_per_step} multiply-accumulates a step")
+    click.echo(f"  {run_text(network)}")
     for line in network.notes:
         click.echo(f"- {line}")
-
-
-def _shape(layer: Layer) -> str:
-    if isinstance(layer, Dense):
-        return f"dense {layer.inputs} -> {layer.W.shape[0]}, {layer.activation}"
-    if not isinstance(layer, Lstm):
-        return f"{type(layer).__name__} {layer.inputs} -> {layer.width}"
-    initial = [key for key in ("h0", "c0") if getattr(layer, key) is not None]
-    given = f", initial {' and '.join(initial)}" if initial else ""
-    return f"LSTM {layer.inputs} -> {layer.units}{given}"
 
 
 def _describe(network: Network) -> dict[str, Any]:
@@ -91,18 +88,10 @@ def _describe(network: Network) -> dict[str, Any]:
         "inputs": network.inputs,
         "width": network.width,
         "outputs": network.outputs,
+        "streams": network.streams,
         "input_range": network.input_range,
         "macs_per_step": network.macs_per_step,
-        "layers": [
-            {
-                "name": layer.name,
-                "type": "dense" if isinstance(layer, Dense) else "lstm",
-                "inputs": layer.inputs,
-                "outputs": layer.width,
-                "activation": layer.activation if isinstance(layer, Dense) else None,
-            }
-            for layer in network.layers
-        ],
+        "layers": [layer_json(layer) for layer in network.layers],
         "notes": list(network.notes),
     }
 

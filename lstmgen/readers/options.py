@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast, get_args
 
-from ..folding import Affine, fold
+from ..folding import Affine, fit_problems, fold
 from ..layers import Activation, Dense, Layer, Lstm
 from ..network import Network, Outputs
 from ..weights import build_network
@@ -71,6 +71,8 @@ def complete(draft: Draft, options: ReadOptions) -> Network:
         problems.append(f"{draft.source} holds no layers; expected at least one LSTM layer")
     last = draft.layers[-1] if draft.layers else None
     layers = [_activated(layer, layer is last, options) for layer in draft.layers]
+    if not problems:
+        problems += [f"{draft.source}: {line}" for line in fit_problems(layers)]
     folded = fold(layers)
     if isinstance(last, Affine) and options.head is not None and isinstance(folded[-1], Dense):
         folded[-1] = replace(folded[-1], activation=_of_head(options.head))
