@@ -177,7 +177,7 @@ def _gather(node: "Node", values: list[Constant]) -> list[Constant]:
 def _expand(node: "Node", values: list[Constant]) -> list[Constant]:
     """An open size becomes 1: such a constant is as good along its axis."""
     shape = bounded(tuple(
-        1 if isinstance(size, Size) else int(size) for size in values[1].ravel().tolist()
+        1 if isinstance(size, Size) else int(size) for size in values[-1].ravel()[:17].tolist()
     ))
     if node.type == "Expand":
         full = bounded(np.broadcast_shapes(values[0].shape, shape))

@@ -1,16 +1,17 @@
 """The operators LSTM and GRU: their weights, attributes and states, as layers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import ModelError
-from ..layers import Bidirectional, CellFunction, GateFunction, Gru, Lstm, Recurrent
+from ..layers import Bidirectional, Gru, Lstm, Recurrent
 from ..qformat import FloatArray
 from ..weights import weights_of
-from .onnx_axes import Axis, axis_of
+from .onnx_axes import Axis, axis_of, shape_of
+from .onnx_functions import functions_of
 from .onnx_node import Node
 from .onnx_signal import Signal, bound
 
@@ -21,39 +22,25 @@ _ORDER = {"LSTM": (0, 2, 3, 1), "GRU": (1, 0, 2)}
 
 _DIRECTIONS = {"forward": 1, "reverse": 1, "bidirectional": 2}
 
-_CELLS: dict[str, CellFunction] = {"tanh": "tanh", "sigmoid": "sigmoid", "relu": "relu"}
-
-_ALPHA = {"hardsigmoid": 0.2, "affine": 1.0, "leakyrelu": 0.01, "thresholdedrelu": 1.0,
-          "scaledtanh": 1.0, "elu": 1.0}
-_BETA = {"hardsigmoid": 0.5, "affine": 0.0, "scaledtanh": 1.0}
-"""Activations with parameters, and their defaults."""
-
-
 def layer_of(node: Node, name: str, row: int | None, notes: list[str]) -> Recurrent | Bidirectional:
     """Return the layer of an LSTM or GRU node; a ModelError lists all that is wrong with it.
 
     row: the sequence of a batch whose initial state to take, if they are given for several.
     """
-    problems: list[str] = []
-    parts: list[Recurrent] = []
-    try:
-        direction = node.attributes.get("direction", "forward")
-        if direction not in _DIRECTIONS:
-            raise ModelError(f"{node.label}: direction {direction!a} is unknown")
-        arrays = _Arrays(node, _DIRECTIONS[direction], row, notes)
-    except ModelError as error:
-        problems += str(error).splitlines()
-    else:
-        for at in range(_DIRECTIONS[direction]):
-            half = name if direction != "bidirectional" else f"{name}_{('for', 'back')[at]}ward"
-            try:
-                make = _lstm if node.type == "LSTM" else _gru
-                parts.append(make(arrays, at, half))
-            except ModelError as error:
-                problems += str(error).splitlines()
-    problems += _attribute_problems(node)
-    if problems:
-        raise ModelError.of(dict.fromkeys(problems))
+    direction = node.attributes.get("direction", "forward")
+    if direction not in _DIRECTIONS:
+        raise ModelError(
+            f"{node.label}: direction is {direction!a}; expected {', '.join(_DIRECTIONS)}"
+        )
+    count = _DIRECTIONS[direction]
+    names = [name] if count == 1 else [f"{name}_forward", f"{name}_backward"]
+    make = _lstm if node.type == "LSTM" else _gru
+
+    def halves() -> list[Recurrent]:
+        arrays = _Arrays(node, count, row, notes)
+        return [make(arrays, at, half) for at, half in enumerate(names)]
+
+    parts, _ = collected(halves, lambda: _check_attributes(node))
     if direction == "bidirectional":
         return Bidirectional(name, parts[0], parts[1])
     return replace(parts[0], direction="reverse") if direction == "reverse" else parts[0]
@@ -107,34 +94,28 @@ class _Arrays:
     def __init__(self, node: Node, count: int, row: int | None, notes: list[str]) -> None:
         self.node, self.gates = node, GATES[node.type]
         self._count, self._row, self._notes = count, row, notes
-        problems: list[str] = []
-        found: dict[str, FloatArray] = {}
-        for at, key, rank in ((1, "W", 3), (2, "R", 3)):
-            try:
-                found[key] = self._weights(at, key, rank)
-            except ModelError as error:
-                problems.append(str(error))
-        if "R" in found:
-            self.units = int(found["R"].shape[2])
-            rows = self.gates * self.units
-            if found["R"].shape[1] != rows or not self.units:
-                problems.append(
-                    f"{node.label}: R is {found['R'].shape}; expected "
-                    f"({count}, {self.gates}k, k) for k units"
-                )
-            elif node.integer("hidden_size", self.units) != self.units:
-                problems.append(
-                    f"{node.label}: hidden_size is {node.integer('hidden_size')}; "
-                    f"expected {self.units}, as R is {found['R'].shape}"
-                )
-            elif "W" in found and found["W"].shape[1] != rows:
-                problems.append(
-                    f"{node.label}: W is {found['W'].shape}; expected {rows} rows, "
-                    f"as R is {found['R'].shape}"
-                )
-        if problems:
-            raise ModelError.of(problems)
-        self.W, self.U = found["W"], found["R"]
+        self.W, self.U, self.functions = collected(
+            lambda: self._weights(1, "W", 3),
+            lambda: self._weights(2, "R", 3),
+            lambda: functions_of(node, count),
+        )
+        self.units = int(self.U.shape[2])
+        rows = self.gates * self.units
+        if self.U.shape[1] != rows or not rows:
+            raise ModelError(
+                f"{node.label}: R is {self.U.shape}; expected ({count}, {self.gates}k, k) for "
+                "k units"
+            )
+        if node.integer("hidden_size", self.units) != self.units:
+            raise ModelError(
+                f"{node.label}: hidden_size is {node.integer('hidden_size')}; "
+                f"expected {self.units}, as R is {self.U.shape}"
+            )
+        if self.W.shape[1] != rows:
+            raise ModelError(
+                f"{node.label}: W is {self.W.shape}; expected {rows} rows, "
+                f"as R is {self.U.shape}"
+            )
 
     def _weights(self, at: int, key: str, rank: int) -> FloatArray:
         values = weights_of(self.node.constant(at), f"{self.node.label}: {key}")
@@ -203,72 +184,23 @@ class _Arrays:
             return np.asarray(rows[self._row])
         return np.asarray(rows[0]) if rows[0].any() else None
 
-    def functions(self, at: int) -> list[str]:
-        """Return the activations of a direction by this project's names."""
-        found = list(_functions(self.node))
-        default = ["sigmoid", "tanh", "tanh"][: 3 if self.node.type == "LSTM" else 2]
-        chosen = found[at * len(default) :][: len(default)] or default
-        if len(chosen) != len(default):
-            raise ModelError(
-                f"{self.node.label}: {len(found)} activations; expected {len(default)} "
-                "for each direction"
-            )
-        for use, name in zip(("gates", "cell", "output"), chosen, strict=False):
-            if name not in (_GATES if use == "gates" else (*_CELLS, "linear")):
-                raise ModelError(
-                    f"{self.node.label}: activation {name} of its {use} is not supported; expected "
-                    + ("Sigmoid, or HardSigmoid with alpha 0.2 or 1/6 and beta 0.5"
-                       if use == "gates" else "Tanh, Sigmoid or Relu")
-                )
-        return chosen
-
     @property
     def clip(self) -> float | None:
         """The limit of the pre-activations; ONNX has 0 for none where it is not left out."""
         return self.node.real("clip", 0.0) or None
 
 
-_GATES: tuple[GateFunction, ...] = ("sigmoid", "hard_sigmoid", "hard_sigmoid_6")
-
-
-def _functions(node: Node) -> Iterator[str]:
-    """Yield each activation by this project's name, or ONNX's own where there is none."""
-    names = node.attributes.get("activations", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ModelError(f"{node.label}: its activations are no list of names")
-    given = {}
-    for key, defaults in (("alpha", _ALPHA), ("beta", _BETA)):
-        values: Any = node.attributes.get(f"activation_{key}", [])
-        takers = [at for at, name in enumerate(names) if name.lower() in defaults]
-        if len(values) not in (0, len(takers), len(names)):
-            raise ModelError(
-                f"{node.label}: {len(values)} values of activation_{key}; expected "
-                f"{len(takers)}, for its activations that take one"
-            )
-        by = range(len(names)) if len(values) == len(names) else takers
-        given[key] = {at: defaults.get(names[at].lower(), 0.0) for at in takers}
-        given[key] |= dict(zip(by, map(float, values), strict=False))
-    for at, name in enumerate(names):
-        plain = name.lower()
-        alpha, beta = given["alpha"].get(at, 0.0), given["beta"].get(at, 0.0)
-        if plain == "hardsigmoid" and abs(beta - 0.5) < 1e-6:
-            sixth = abs(alpha - 1 / 6) < 1e-6
-            plain = "hard_sigmoid_6" if sixth else "hard_sigmoid" if abs(alpha - 0.2) < 1e-6 else ""
-        elif plain == "affine" and (alpha, beta) == (1.0, 0.0):
-            plain = "linear"
-        known = (*_GATES, *_CELLS, "linear")
-        values_given = f" (alpha {alpha:g}, beta {beta:g})" if name.lower() in _ALPHA else ""
-        yield plain if plain in known else f"{name[:40]!a}{values_given}"
-
-
 def _lstm(arrays: _Arrays, at: int, name: str) -> Lstm:
-    gate, cell, output = arrays.functions(at)
-    Wb, Rb = arrays.biases(at)
+    (Wb, Rb), h0, c0, peephole = collected(
+        lambda: arrays.biases(at),
+        lambda: arrays.state(5, "initial_h", at),
+        lambda: arrays.state(6, "initial_c", at),
+        lambda: arrays.peephole(at),
+    )
+    gate, cell, output = arrays.functions[at]
     layer = Lstm(
-        name, arrays.ordered(arrays.W[at]), arrays.ordered(arrays.U[at]), Wb + Rb,
-        arrays.state(5, "initial_h", at), arrays.state(6, "initial_c", at),
-        arrays.peephole(at), gate=gate, cell=cell, output=output,  # type: ignore[arg-type]
-        clip=arrays.clip,
+        name, arrays.ordered(arrays.W[at]), arrays.ordered(arrays.U[at]), Wb + Rb, h0, c0,
+        peephole, gate=gate, cell=cell, output=output, clip=arrays.clip,
     )
     if not arrays.node.integer("input_forget", 0):
         return layer
@@ -285,8 +217,10 @@ def _coupled(rows: FloatArray, gates: int = 4) -> FloatArray:
 
 
 def _gru(arrays: _Arrays, at: int, name: str) -> Gru:
-    gate, cell = arrays.functions(at)
-    Wb, Rb = arrays.biases(at)
+    (Wb, Rb), h0 = collected(
+        lambda: arrays.biases(at), lambda: arrays.state(5, "initial_h", at)
+    )
+    gate, cell = arrays.functions[at]
     k = arrays.units
     after = bool(arrays.node.integer("linear_before_reset", 0))
     b, inner = Wb + Rb, np.zeros(k)
@@ -294,30 +228,39 @@ def _gru(arrays: _Arrays, at: int, name: str) -> Gru:
         b[2 * k :], inner = Wb[2 * k :], Rb[2 * k :]
     return Gru(
         name, arrays.ordered(arrays.W[at]), arrays.ordered(arrays.U[at]), b, inner, after,
-        arrays.state(5, "initial_h", at),
-        gate=gate, cell=cell, clip=arrays.clip,  # type: ignore[arg-type]
+        h0, gate=gate, cell=cell, clip=arrays.clip,
     )
 
 
-def _attribute_problems(node: Node) -> Iterator[str]:
-    """Yield what is wrong with the layout, and with lengths that are part of the graph."""
-    if node.attributes.get("layout", 0) not in (0, 1):
-        yield f"{node.label}: layout is {node.attributes['layout']!a}; expected 0 or 1"
-    if not node.has(4) or not isinstance(node.inputs[4], np.ndarray):
-        return
-    lengths = node.constant(4)
-    if lengths.dtype.kind not in "iu" or not lengths.size:
-        yield f"{node.label}: sequence_lens holds no lengths"
+def collected(*makers: Callable[[], Any]) -> list[Any]:
+    """Return what each of `makers` returns, or one ModelError of all that they raise."""
+    found: list[Any] = []
+    problems: list[str] = []
+    for make in makers:
+        try:
+            found.append(make())
+        except ModelError as error:
+            problems += str(error).splitlines()
+    if problems:
+        raise ModelError.of(dict.fromkeys(problems))
+    return found
+
+
+def _check_attributes(node: Node) -> None:
+    """Raise what is wrong with the layout, and with lengths that are part of the graph."""
+    layout = node.integer("layout", 0)
+    if layout not in (0, 1):
+        raise ModelError(f"{node.label}: layout is {layout}; expected 0 or 1")
+    lengths = node.inputs[4] if node.has(4) else None
+    if not isinstance(lengths, np.ndarray):
         return
     found = ", ".join(str(value) for value in lengths.ravel()[:8].tolist())
     signal = node.inputs[0]
-    layout = node.attributes.get("layout", 0)
-    steps = None
-    if isinstance(signal, Signal) and len(signal.axes) == 3 and layout in (0, 1):
-        axis = signal.axes[layout]
-        steps = axis[0].size if len(axis) == 1 else 1 if not axis else None
-    if steps is None or (lengths != steps).any():
-        yield (
+    steps: Any = None
+    if isinstance(signal, Signal) and len(signal.axes) == 3:
+        steps = shape_of(signal.axes)[layout]
+    if any(length != steps for length in lengths.ravel().tolist()):
+        raise ModelError(
             f"{node.label}: sequence_lens is the constant {found}; expected it to be an input of "
             "the graph, or all steps for each sequence: pass lengths when the network is run"
         )
