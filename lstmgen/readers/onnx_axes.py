@@ -15,14 +15,10 @@ from .onnx_tensors import Constant
 
 @dataclass(frozen=True, eq=False)
 class Atom:
-    """An axis as it came into being; size: None if the file leaves it open.
-
-    free: whether a Reshape may split it, as it is an axis of the graph's input.
-    """
+    """An axis as it came into being; size: None if the file leaves it open."""
 
     name: str
     size: int | None
-    free: bool = False
 
 
 Axis = tuple[Atom, ...]
@@ -45,9 +41,9 @@ class Size:
     __rmul__ = __mul__
 
 
-def axis_of(name: str, size: int | None, free: bool = False) -> Axis:
+def axis_of(name: str, size: int | None) -> Axis:
     """Return a new axis; one of size 1 has no atoms."""
-    return () if size == 1 else (Atom(name, size, free),)
+    return () if size == 1 else (Atom(name, size),)
 
 
 def size_of(axis: Axis) -> int | None:
@@ -78,9 +74,10 @@ def position(axis: int, rank: int) -> int:
     return axis % rank
 
 
-def regroup(axes: Axes, target: Sequence[object]) -> Axes:
+def regroup(axes: Axes, target: Sequence[object], splitting: bool = False) -> Axes:
     """Return the axes after a Reshape to `target`: sizes, -1 once for what is left over.
 
+    splitting: whether atoms may be split, as no layer has told yet what they are.
     Raises ValueError for one that would tear an axis apart.
     """
     atoms = tuple(atom for axis in axes for atom in axis)
@@ -88,16 +85,18 @@ def regroup(axes: Axes, target: Sequence[object]) -> Axes:
     if len(wild) > 1:
         raise ValueError("a shape with more than one -1")
     if not wild:
-        groups, rest = _take(atoms, target)
+        groups, rest = _take(atoms, target, splitting)
         if rest:
             raise ValueError("a shape of fewer values")
         return groups
-    head, rest = _take(atoms, target[: wild[0]])
-    tail, rest = _take(rest[::-1], target[: wild[0] : -1], backwards=True)
+    head, rest = _take(atoms, target[: wild[0]], splitting)
+    tail, rest = _take(rest[::-1], target[: wild[0] : -1], splitting, backwards=True)
     return (*head, rest[::-1], *(group[::-1] for group in tail[::-1]))
 
 
-def _take(atoms: Axis, sizes: Sequence[object], backwards: bool = False) -> tuple[Axes, Axis]:
+def _take(
+    atoms: Axis, sizes: Sequence[object], splitting: bool, backwards: bool = False
+) -> tuple[Axes, Axis]:
     """Take a group of atoms off the front for each size; return the groups and what is left."""
     groups: list[Axis] = []
     for size in sizes:
@@ -107,12 +106,12 @@ def _take(atoms: Axis, sizes: Sequence[object], backwards: bool = False) -> tupl
             if group != wanted:
                 raise ValueError("a shape that takes an axis for another")
         else:
-            group, atoms = _take_one(atoms, int(size), backwards)  # type: ignore[call-overload]
+            group, atoms = _take_one(atoms, int(size), splitting)  # type: ignore[call-overload]
         groups.append(group)
     return tuple(groups), atoms
 
 
-def _take_one(atoms: Axis, size: int, backwards: bool) -> tuple[Axis, Axis]:
+def _take_one(atoms: Axis, size: int, splitting: bool) -> tuple[Axis, Axis]:
     group: Axis = ()
     product = 1
     while product < size:
@@ -124,9 +123,9 @@ def _take_one(atoms: Axis, size: int, backwards: bool) -> tuple[Axis, Axis]:
                 raise ValueError("a shape that merges an axis of open size")
             return (atom,), atoms
         part, rest = divmod(size, product)
-        if atom.free and atom.size > part and not rest and atom.size % part == 0:
+        if splitting and not rest and atom.size > part and atom.size % part == 0:
             halves = [part, atom.size // part]
-            first, second = (axis_of(f"part of {atom.name}", n, free=True) for n in halves)
+            first, second = (axis_of(f"part of {atom.name}", n) for n in halves)
             return group + first, second + atoms
         group += (atom,)
         product *= atom.size

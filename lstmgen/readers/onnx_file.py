@@ -10,12 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..errors import ModelError
 from ..folding import Affine
-from ..layers import Bidirectional, Dense, Gru, Layer, Lstm
+from ..layers import Bidirectional, Dense, Gru, Layer, Lstm, arrays_of, parts_of
 from ..network import MAX_WEIGHTS, Outputs
+from ..qformat import FloatArray
 from .formats import need
-from .onnx_graph import Walker, is_state
+from .onnx_graph import Walker
 from .onnx_node import Unread, Value, shown
 from .onnx_signal import Signal, settled
 from .onnx_tensors import Beside
@@ -114,18 +117,34 @@ def _finished(
 def _left_out(graph: Any, outputs: list[Value], signal: Signal) -> list[str]:
     """Return a note on further outputs; a ModelError for those of another branch."""
     others = []
-    path = [layer.name for layer in signal.layers]
     for proto, value in list(zip(graph.output, outputs, strict=True))[1:]:
         others.append(shown(proto.name))
-        if isinstance(value, Unread) or is_state(value) or not isinstance(value, Signal):
+        if not isinstance(value, Signal) or _is_part(value, signal):
             continue
-        branch = [layer.name for layer in value.layers]
-        if branch != path[: len(branch)]:
-            raise ModelError(
-                f"output {others[-1]} follows from {', '.join(branch) or 'the input'}, the first "
-                f"output from {', '.join(path)}; expected one output"
-            )
+        branch = ", ".join(layer.name for layer in value.layers)
+        raise ModelError(
+            f"output {others[-1]} follows from {branch or 'the input'}, the first output from "
+            f"{', '.join(layer.name for layer in signal.layers)}; expected one output"
+        )
     return [f"outputs left out: {', '.join(others[:8])}"] if others else []
+
+
+def _is_part(value: Signal, signal: Signal) -> bool:
+    """Tell whether a value lies on the way to another: its layers are the first of those."""
+    return len(value.layers) <= len(signal.layers) and all(
+        one.name == other.name and _same(_arrays(one), _arrays(other))
+        for one, other in zip(value.layers, signal.layers, strict=False)
+    )
+
+
+def _arrays(layer: Layer | Affine) -> list[FloatArray]:
+    if isinstance(layer, Affine):
+        return [layer.scale, layer.offset]
+    return [array for part in parts_of(layer) for array in arrays_of(part).values()]
+
+
+def _same(one: list[FloatArray], other: list[FloatArray]) -> bool:
+    return len(one) == len(other) and all(map(np.array_equal, one, other))
 
 
 def _named(layers: Iterable[Layer | Affine]) -> Iterable[Layer | Affine]:

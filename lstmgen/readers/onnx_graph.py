@@ -14,7 +14,7 @@ from .onnx_axes import axis_of
 from .onnx_folding import Folder
 from .onnx_node import Node, Unread, Value, attributes_of, label_of, shown
 from .onnx_recurrent import GATES, layer_of, outputs_of
-from .onnx_signal import Signal, Stack
+from .onnx_signal import Signal
 from .onnx_tensors import Beside, array_of
 from .options import ReadOptions
 
@@ -184,7 +184,7 @@ def _input(value: Any) -> Signal:
     axes = []
     for at, size in enumerate(value.type.tensor_type.shape.dim):
         known = size.dim_value if size.HasField("dim_value") and size.dim_value > 0 else None
-        axes.append(axis_of(f"axis {at} of {name}", known, free=True))
+        axes.append(axis_of(f"axis {at} of {name}", known))
     return Signal(name, tuple(axes[:8]))
 
 
@@ -225,8 +225,3 @@ def _summary(graph: Any) -> str:
 
 def _kinds(nodes: Iterable[Any]) -> Iterable[str]:
     return (proto.op_type for proto in nodes if proto.op_type != "Constant")
-
-
-def is_state(value: Value) -> bool:
-    """Tell whether a value is some layer's last state, as exporters hand it on beside the rest."""
-    return isinstance(value, Stack) or (isinstance(value, Signal) and value.taken is not None)

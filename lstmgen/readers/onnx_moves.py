@@ -92,7 +92,7 @@ def reshape(node: Node) -> list[Value]:
     sizes = [Size(axis) if size_of(axis) is None else size_of(axis) for axis in signal.axes]
     target = new_shape(node, sizes)
     try:
-        return [replace(signal, axes=regroup(signal.axes, target))]
+        return [replace(signal, axes=regroup(signal.axes, target, not signal.layers))]
     except ValueError as error:
         shown = ", ".join("open" if isinstance(size, Size) else str(size) for size in target[:8])
         raise ModelError(

@@ -40,7 +40,7 @@ def layer_of(node: Node, name: str, row: int | None, notes: list[str]) -> Recurr
         arrays = _Arrays(node, count, row, notes)
         return [make(arrays, at, half) for at, half in enumerate(names)]
 
-    parts, _ = collected(halves, lambda: _check_attributes(node))
+    parts: list[Recurrent] = collected(halves, lambda: _check_attributes(node))[0]
     if direction == "bidirectional":
         return Bidirectional(name, parts[0], parts[1])
     return replace(parts[0], direction="reverse") if direction == "reverse" else parts[0]
