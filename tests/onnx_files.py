@@ -9,9 +9,15 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
+
+from lstmgen.errors import ModelError
+from lstmgen.network import Network
+from lstmgen.readers import ReadOptions, read_model
+from lstmgen.reference import run
 
 K, N, T, B = 3, 2, 6, 4
 """Units, inputs, steps and sequences of the small networks."""
@@ -156,7 +162,9 @@ class Graph:
     def weights(self, *shape: int, scale: float = 0.6) -> np.ndarray:
         return self.random.normal(0, scale, shape).astype(np.float32)
 
-    def add(self, op: str, *inputs: Any, outputs: int = 1, name: str = "", **attributes: Any) -> Any:
+    def add(
+        self, op: str, *inputs: Any, outputs: int = 1, name: str = "", **attributes: Any
+    ) -> Any:
         """Add a node; inputs that are no names become constants."""
         names = [value if isinstance(value, str) else self.const(value) for value in inputs]
         made = [f"v{len(self.nodes)}_{at}" for at in range(outputs)]
@@ -170,8 +178,9 @@ class Graph:
         gates = 4 if op == "LSTM" else 3
         if dirs == 2:
             attributes["direction"] = "bidirectional"
-        given = [self.weights(dirs, gates * units, inputs), self.weights(dirs, gates * units, units),
-                 self.weights(dirs, 2 * gates * units) if bias else ""]
+        rows = gates * units
+        given = [self.weights(dirs, rows, inputs), self.weights(dirs, rows, units),
+                 self.weights(dirs, 2 * rows) if bias else ""]
         made = self.add(op, x, *given, *tail, outputs=3 if op == "LSTM" else 2,
                         hidden_size=units, **attributes)
         return made[0], made[1]
@@ -204,3 +213,31 @@ def evaluated(path: Path, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
     """Return the outputs of a file by onnx's own operators and those above."""
     model = onnx.load(path)
     return list(ReferenceEvaluator(model, new_ops=[LSTM, GRU]).run(None, inputs))
+
+
+def proved(path: Path, outputs: str = "last", x: np.ndarray | None = None, axes: Any = (1, 0, 2),
+           **options: Any) -> Network:
+    """Return the network of a file, which has to compute what the graph does.
+
+    axes: how x, (B, T, n), is turned into what the graph takes.
+    """
+    if x is None:
+        x = np.random.default_rng(8).normal(size=(B, T, N)).astype(np.float32)
+    network = read_model(path, ReadOptions(**options))
+    wanted = evaluated(path, {"x": np.ascontiguousarray(x.transpose(axes))})[0]
+    got = run(network, x).y
+    assert network.outputs == outputs
+    if outputs == "sequence" and axes[0] == 1:
+        wanted = wanted.swapaxes(0, 1)
+    np.testing.assert_allclose(got, wanted.reshape(got.shape), rtol=0, atol=2e-6)
+    return network
+
+
+def refused(path: Path, *messages: str, **options: Any) -> list[str]:
+    with pytest.raises(ModelError) as caught:
+        read_model(path, ReadOptions(**options))
+    text = str(caught.value)
+    assert all(message in text for message in messages), text
+    lines = text.splitlines()
+    assert all(line.startswith(str(path)) for line in lines), text
+    return lines

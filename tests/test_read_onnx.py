@@ -5,47 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
-from lstmgen.errors import ModelError
 from lstmgen.expect import compare
 from lstmgen.layers import Bidirectional, Dense, Embedding, Lstm
 from lstmgen.network import Network
 from lstmgen.readers import ReadOptions, read_model
 from lstmgen.reference import run
 
-pytest.importorskip("onnx", reason="the package onnx is not installed")
-
-from onnx import TensorProto, helper  # noqa: E402
-
-from onnx_files import B, K, N, T, Graph, evaluated, save  # noqa: E402
-
-
-def proved(path: Path, outputs: str = "last", x: np.ndarray | None = None, axes: Any = (1, 0, 2),
-           **options: Any) -> Network:
-    """Return the network of a file, which has to compute what the graph does.
-
-    axes: how x, (B, T, n), is turned into what the graph takes.
-    """
-    if x is None:
-        x = np.random.default_rng(8).normal(size=(B, T, N)).astype(np.float32)
-    network = read_model(path, ReadOptions(**options))
-    wanted = evaluated(path, {"x": np.ascontiguousarray(x.transpose(axes))})[0]
-    got = run(network, x).y
-    assert network.outputs == outputs
-    if outputs == "sequence" and axes[0] == 1:
-        wanted = wanted.swapaxes(0, 1)
-    np.testing.assert_allclose(got, wanted.reshape(got.shape), rtol=0, atol=2e-6)
-    return network
-
-
-def refused(path: Path, *messages: str, **options: Any) -> list[str]:
-    with pytest.raises(ModelError) as caught:
-        read_model(path, ReadOptions(**options))
-    text = str(caught.value)
-    assert all(message in text for message in messages), text
-    lines = text.splitlines()
-    assert all(line.startswith(str(path)) for line in lines), text
-    return lines
+from onnx_files import B, Graph, K, N, T, evaluated, proved, refused, save
 
 
 def last(g: Graph, y: str) -> str:

@@ -21,7 +21,7 @@ from .formats import need
 from .onnx_graph import Walker
 from .onnx_node import Unread, Value, shown
 from .onnx_signal import Signal, settled
-from .onnx_tensors import Beside
+from .onnx_tensors import Beside, text
 from .options import Draft, ReadOptions
 
 MAX_BYTES = 9 * MAX_WEIGHTS
@@ -34,7 +34,7 @@ def read(path: str | os.PathLike[str], options: ReadOptions) -> Draft:
     model = _parsed(path)
     stem = Path(path).stem
     name = stem if stem.isprintable() and len(stem) <= 64 else "model"
-    opsets = [int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx")]
+    opsets = [int(one.version) for one in model.opset_import if text(one.domain) in ("", "ai.onnx")]
     walker = Walker(options, max(opsets, default=1), Beside(Path(path).parent))
     try:
         outputs = walker.walk(model.graph)

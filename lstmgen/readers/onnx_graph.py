@@ -15,7 +15,7 @@ from .onnx_folding import Folder
 from .onnx_node import Node, Unread, Value, attributes_of, label_of, shown
 from .onnx_recurrent import GATES, layer_of, outputs_of
 from .onnx_signal import Signal
-from .onnx_tensors import Beside, array_of
+from .onnx_tensors import Beside, array_of, text
 from .options import ReadOptions
 
 MAX_NODES = 1 << 14
@@ -66,24 +66,25 @@ class Walker:
         """Return the values of the graph's outputs; `outer` are those a branch may use."""
         scope: Scope = ChainMap({}, *([outer] if outer is not None else []))
         for tensor in graph.initializer:
-            scope[tensor.name] = self._tensor(tensor)
+            scope[text(tensor.name)] = self._tensor(tensor)
         for tensor in graph.sparse_initializer:
             line = f"initializer {shown(tensor.values.name)} is sparse, which is not supported"
-            scope[tensor.values.name] = Unread((line,))
+            scope[text(tensor.values.name)] = Unread((line,))
         for value in graph.input if outer is None else ():
-            if value.name not in scope:
-                scope[value.name] = _input(value)
+            if text(value.name) not in scope:
+                scope[text(value.name)] = _input(value)
         for proto in graph.node:
             self._nodes += 1
             if self._nodes > MAX_NODES:
                 raise ModelError(f"the graph has more than {MAX_NODES} operators")
             results = self._node(proto, scope, depth)
-            for at, name in enumerate(proto.output):
+            for at, name in enumerate(map(text, proto.output)):
                 if name:
                     missing = Unread((f"{label_of(proto)}: its output {at} is not supported",))
                     scope[name] = results[at] if at < len(results) else missing
+        lost = "is computed by nothing"
         return [
-            scope.get(value.name, Unread((f"output {shown(value.name)} is computed by nothing",)))
+            scope.get(text(value.name), Unread((f"output {shown(value.name)} {lost}",)))
             for value in graph.output
         ]
 
@@ -99,13 +100,13 @@ class Walker:
         inputs = tuple(
             scope.get(name, Unread((f"{label}: its input {shown(name)} is computed by nothing",)))
             if name else None
-            for name in proto.input
+            for name in map(text, proto.input)
         )
         lines = [line for value in inputs if isinstance(value, Unread) for line in value.lines]
         try:
-            own = proto.domain in ("", "ai.onnx")
+            kind, domain = text(proto.op_type), text(proto.domain)
             node = Node(
-                proto.op_type if own else shown(f"{proto.domain}.{proto.op_type}"), label,
+                shown(kind if domain in ("", "ai.onnx") else f"{domain}.{kind}"), label,
                 _layer_name(proto), attributes_of(proto, label, self._beside), inputs,
                 len(proto.output), self._opset,
             )
@@ -203,15 +204,16 @@ def _constant(node: Node) -> Value:
 
 def _layer_name(proto: Any) -> str:
     """Return a name for a layer: the operator's own path without its type at the end."""
-    parts = [re.sub(r"[^\w.:-]+", "_", part) for part in proto.name.split("/")]
+    kind = text(proto.op_type)
+    parts = [re.sub(r"[^\w.:-]+", "_", part) for part in text(proto.name).split("/")]
     parts = [part for part in parts if part]
-    if parts and re.fullmatch(rf"(node_)?{re.escape(proto.op_type)}(_?\d+)?", parts[-1], re.I):
+    if parts and re.fullmatch(rf"(node_)?{re.escape(kind)}(_?\d+)?", parts[-1], re.I):
         parts.pop()
     name = ".".join(parts)[-64:].strip("._")
     if name and name.isprintable():
         return name
     kinds = {"LSTM": "lstm", "GRU": "gru", "Gather": "embedding"}
-    return kinds.get(proto.op_type, "dense")
+    return kinds.get(kind, "dense")
 
 
 def _summary(graph: Any) -> str:
@@ -224,4 +226,4 @@ def _summary(graph: Any) -> str:
 
 
 def _kinds(nodes: Iterable[Any]) -> Iterable[str]:
-    return (proto.op_type for proto in nodes if proto.op_type != "Constant")
+    return (text(proto.op_type) for proto in nodes if proto.op_type != "Constant")

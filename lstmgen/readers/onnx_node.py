@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import ModelError
 from .onnx_folding import integers
 from .onnx_signal import Signal, Stack
-from .onnx_tensors import Beside, Constant, array_of
+from .onnx_tensors import Beside, Constant, array_of, text
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,9 @@ class Node:
         return integers(self.constant(1)) if self.has(1) else None
 
 
-def shown(name: str) -> str:
+def shown(name: str | bytes) -> str:
     """Return a name out of a file for a message of one line."""
+    name = text(name)
     short = name if len(name) <= 80 else name[:77] + "..."
     return short if short.isprintable() else ascii(short)
 
@@ -103,14 +104,14 @@ def shown(name: str) -> str:
 def label_of(proto: Any) -> str:
     """Return what to call an operator: its type, and its own name or that of its output."""
     name = proto.name or (proto.output[0] if proto.output else "")
-    return shown(f"{proto.op_type} {name}".strip())
+    return shown(f"{text(proto.op_type)} {text(name)}".strip())
 
 
 def attributes_of(proto: Any, label: str, beside: Beside) -> dict[str, Any]:
     """Return an operator's attributes: numbers, text, lists of them, arrays and graphs."""
     found: dict[str, Any] = {}
     for attribute in proto.attribute:
-        key, kind = attribute.name, attribute.type
+        key, kind = text(attribute.name), attribute.type
         if kind == 1:
             found[key] = float(attribute.f)
         elif kind == 2:

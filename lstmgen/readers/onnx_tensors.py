@@ -41,6 +41,11 @@ _NAMES = {
 }
 
 
+def text(value: str | bytes) -> str:
+    """Return a string of a file, which is bytes where it is not UTF-8."""
+    return value if isinstance(value, str) else value.decode("utf-8", "backslashreplace")
+
+
 def dtype_of(number: int, where: str) -> np.dtype[Any]:
     """Return numpy's type for a TensorProto.DataType; bfloat16 becomes float32."""
     if number not in _TYPES:
@@ -109,7 +114,9 @@ def _typed(
 
 def _external(tensor: Any, where: str, beside: Beside) -> bytes:
     """Return the bytes in a file beside the model, which no path may lead out of its folder."""
-    entries: Mapping[str, str] = {entry.key: entry.value for entry in tensor.external_data}
+    entries: Mapping[str, str] = {
+        text(entry.key): text(entry.value) for entry in tensor.external_data
+    }
     location = entries.get("location", "")
     plain = location not in ("", ".", "..") and location.isprintable()
     if not plain or any(mark in location for mark in "/\\:"):
@@ -122,12 +129,12 @@ def _external(tensor: Any, where: str, beside: Beside) -> bytes:
         raise ModelError(f"{where} lies in {file}, which is no file; put it beside the model")
     numbers: dict[str, int] = {}
     for key in ("offset", "length"):
-        text = entries.get(key, "0" if key == "offset" else "")
-        if key == "length" and not text:
-            text = str(max(0, file.stat().st_size - numbers["offset"]))
-        if not (text.isascii() and text.isdecimal() and len(text) <= 15):
-            raise ModelError(f"{where}: its external {key} is {text[:40]!a}; expected a number")
-        numbers[key] = int(text)
+        digits = entries.get(key, "0" if key == "offset" else "")
+        if key == "length" and not digits:
+            digits = str(max(0, file.stat().st_size - numbers["offset"]))
+        if not (digits.isascii() and digits.isdecimal() and len(digits) <= 15):
+            raise ModelError(f"{where}: its external {key} is {digits[:40]!a}; expected a number")
+        numbers[key] = int(digits)
     beside.left -= numbers["length"]
     if beside.left < 0:
         raise ModelError(
