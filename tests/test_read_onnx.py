@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from onnx import TensorProto, helper
 
+from lstmgen.cli import main
 from lstmgen.expect import compare
 from lstmgen.layers import Bidirectional, Dense, Embedding, Lstm
 from lstmgen.network import Network
@@ -321,6 +323,16 @@ def test_if_that_the_user_decides(tmp_path, branch):
     got = run(network, x.swapaxes(0, 1)).y
     np.testing.assert_allclose(got, wanted.swapaxes(0, 1), rtol=0, atol=2e-6)
     assert any(f"the branch {branch} (set by --branch)" in note for note in network.notes)
+
+
+def test_flags_of_the_command_line(tmp_path):
+    g, y = if_model(lambda g: "flag")
+    g.inputs.append(helper.make_tensor_value_info("flag", TensorProto.BOOL, []))
+    path = str(g.save(tmp_path, y))
+    result = CliRunner().invoke(main, ["inspect", path, "--branch", "else", "--state-row", "0"])
+    assert (result.exit_code, "the branch else (set by --branch)" in result.stdout) == (0, True)
+    result = CliRunner().invoke(main, ["inspect", path])
+    assert (result.exit_code, "choose with --branch" in result.stderr) == (2, True)
 
 
 IMPORTED = ("bidirectional", "clip", "gru_lbr0", "gru_lbr1", "hard_sigmoid", "input_forget",

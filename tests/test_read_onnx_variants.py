@@ -243,8 +243,10 @@ def test_initial_state_expanded_to_the_batch(tmp_path):
     size = g.add("Unsqueeze", g.add("Gather", g.add("Shape", "x"), 1, axis=0), [0])
     shape = g.add("Concat", [1], size, [K], axis=0)
     h, c = states(1, 1)
-    y = g.cell(tail=("", g.add("Expand", h, shape), g.add("Tile", c, g.add(
-        "Concat", [1], size, [1], axis=0))))[0]
+    ones = g.add("ConstantOfShape", [3], value=helper.make_tensor("v", 7, [1], [1]))
+    kept = g.add("Equal", shape, g.add("Mul", ones, -1))  # torch's expand(-1, ...)
+    h = g.add("Expand", h, g.add("Where", kept, ones, shape))
+    y = g.cell(tail=("", h, g.add("Tile", c, g.add("Concat", [1], size, [1], axis=0))))[0]
     network = proved(g.save(tmp_path, sequence(g, y)), "sequence")
     assert network.lstms[0].h0.any()
 
@@ -326,6 +328,20 @@ def test_states_of_stacked_layers(tmp_path):
     network = proved(g.save(tmp_path, g.gemm(g.add("Gather", h, -1, axis=0), K, 2)))
     assert len(network.lstms) == 2
     refused(g.save(tmp_path, h), "is no value of one recurrent layer")
+
+
+@pytest.mark.parametrize("dirs", [1, 2])
+def test_states_by_layer_and_direction(tmp_path, dirs):
+    """torch's h_n.view(layers, directions, batch, units)[-1]."""
+    g = Graph()
+    y, first = g.cell(dirs=dirs)
+    second = g.cell(sequence(g, y, dirs), dirs * K, dirs=dirs)[1]
+    h = g.add("Concat", first, second, axis=0)
+    h = g.add("Gather", g.add("Reshape", h, [2, dirs, -1, K]), -1, axis=0)
+    halves = [g.add("Gather", h, at, axis=0) for at in range(dirs)]
+    proved(g.save(tmp_path, g.add("Concat", *halves, axis=1) if dirs == 2 else halves[0]))
+    refused(g.save(tmp_path, g.add("Reshape", g.add("Concat", second, first, axis=0), [-1, K])),
+            "are reshaped; expected (layers, directions, batch, units)")
 
 
 def test_single_step(tmp_path):

@@ -58,13 +58,18 @@ def size_of(axis: Axis) -> int | None:
 
 def shape_of(axes: Axes) -> Constant:
     """Return the value of an operator Shape: integers and, where one is open, a Size."""
-    sizes = [size_of(axis) for axis in axes]
-    if None not in sizes:
+    sizes = sizes_of(axes)
+    if not any(isinstance(size, Size) for size in sizes):
         return np.array(sizes, np.int64)
     shape = np.empty(len(axes), object)
-    for at, axis in enumerate(axes):
-        shape[at] = Size(axis) if sizes[at] is None else sizes[at]
+    shape[:] = sizes
     return shape
+
+
+def sizes_of(axes: Axes) -> list[int | Size]:
+    """Return the sizes of axes as `shape_of` has them, as a list."""
+    sizes = [(size_of(axis), axis) for axis in axes]
+    return [Size(axis) if size is None else size for size, axis in sizes]
 
 
 def position(axis: int, rank: int) -> int:

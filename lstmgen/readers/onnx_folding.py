@@ -216,6 +216,26 @@ def _divide(a: Constant, b: Constant) -> Constant:
     return np.asarray(a // b)
 
 
+def _equal(node: "Node", values: list[Constant]) -> list[Constant]:
+    """Equal; an open size differs from numbers below 0, which stand for "as it is" in shapes."""
+    bounded(np.broadcast_shapes(*(value.shape for value in values)))
+    a, b = np.broadcast_arrays(*values)
+    if object not in (a.dtype, b.dtype):
+        return [np.equal(a, b)]
+    pairs = list(zip(a.ravel().tolist(), b.ravel().tolist(), strict=True))
+    for one, other in pairs:
+        open_sizes = [isinstance(value, Size) for value in (one, other)]
+        number = other if open_sizes[0] else one
+        if any(open_sizes) and one != other and (all(open_sizes) or int(number) >= 0):
+            raise TypeError("a size that the file leaves open")
+    return [np.array([one == other for one, other in pairs], bool).reshape(a.shape)]
+
+
+def _where(node: "Node", values: list[Constant]) -> list[Constant]:
+    bounded(np.broadcast_shapes(*(value.shape for value in values)))
+    return [np.where(*values)]
+
+
 _FUNCTIONS: dict[str, Callable[["Node", list[Constant]], list[Constant]]] = {
     "Identity": lambda node, values: values[:1],
     "Slice": _slice,
@@ -238,7 +258,8 @@ _FUNCTIONS: dict[str, Callable[["Node", list[Constant]], list[Constant]]] = {
     "Div": _numpy(_divide),
     "Neg": _numpy(np.negative),
     "Sqrt": _numpy(np.sqrt),
-    "Equal": _numpy(np.equal),
+    "Equal": _equal,
+    "Where": _where,
     "Greater": _numpy(np.greater),
     "Less": _numpy(np.less),
     "And": _numpy(np.logical_and),

@@ -2,7 +2,7 @@
 
 import re
 from collections import ChainMap
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from ..errors import ModelError
 from . import onnx_dense as dense
 from . import onnx_moves as moves
+from . import onnx_stack as stack
 from .onnx_axes import axis_of
 from .onnx_folding import Folder
 from .onnx_node import Node, Unread, Value, attributes_of, label_of, shown
@@ -38,7 +39,7 @@ _HANDLERS: dict[str, Callable[[Node], list[Value]]] = {
     "Expand": moves.expand,
     "Slice": moves.cut,
     "Split": moves.split,
-    "Concat": moves.concat,
+    "Concat": stack.concat,
     "ReverseSequence": moves.reverse_sequence,
     "Gemm": dense.gemm,
     "MatMul": dense.matmul,
@@ -219,11 +220,8 @@ def _layer_name(proto: Any) -> str:
 def _summary(graph: Any) -> str:
     """Return what a branch holds, for the user to choose by."""
     counts: dict[str, int] = {}
-    for kind in _kinds(graph.node):
-        counts[kind] = counts.get(kind, 0) + 1
+    for kind in (text(proto.op_type) for proto in graph.node):
+        if kind != "Constant":
+            counts[kind] = counts.get(kind, 0) + 1
     first = sorted(counts, key=lambda kind: (kind not in GATES, -counts[kind]))[:3]
     return shown(", ".join(f"{counts[kind]} {kind}" for kind in first) or "nothing")
-
-
-def _kinds(nodes: Iterable[Any]) -> Iterable[str]:
-    return (text(proto.op_type) for proto in nodes if proto.op_type != "Constant")

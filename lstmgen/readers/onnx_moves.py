@@ -7,10 +7,11 @@ import numpy as np
 
 from ..errors import ModelError
 from ..layers import Bidirectional, Dense
-from .onnx_axes import Size, axis_of, position, regroup, shape_of, size_of
+from .onnx_axes import Size, axis_of, position, regroup, shape_of, size_of, sizes_of
 from .onnx_folding import integers, new_shape, of_range, parts, slices
 from .onnx_node import Node, Value
-from .onnx_signal import Signal, Stack, bound, concatenated, halves, taken_at
+from .onnx_signal import Signal, Stack, bound, halves, taken_at
+from .onnx_stack import stacked, unstacked
 
 END = (1 << 31) - 1
 """What exporters write for the end of an axis, or more."""
@@ -83,14 +84,16 @@ def unsqueeze(node: Node) -> list[Value]:
 
 def reshape(node: Node) -> list[Value]:
     """Reshape and Flatten: axes merged and split, in their order."""
+    value = node.inputs[0]
+    if isinstance(value, Stack) and node.type == "Reshape":
+        return [unstacked(value, node)]
     signal = node.signal()
     if node.type == "Flatten":
         at = node.integer("axis", 1)
         at = at if at == len(signal.axes) else position(at, len(signal.axes))
         groups = (signal.axes[:at], signal.axes[at:])
         return [replace(signal, axes=tuple(sum(group, ()) for group in groups))]
-    sizes = [Size(axis) if size_of(axis) is None else size_of(axis) for axis in signal.axes]
-    target = new_shape(node, sizes)
+    target = new_shape(node, sizes_of(signal.axes))
     try:
         return [replace(signal, axes=regroup(signal.axes, target, not signal.layers))]
     except ValueError as error:
@@ -183,38 +186,6 @@ def reverse_sequence(node: Node) -> list[Value]:
     if any(length != known for length in node.constant(1).ravel().tolist()[: 1 << 12]):
         raise ModelError(f"{node.label}: reverses a part of the steps; expected all of them")
     return [_flipped(signal, at, node)]
-
-
-def concat(node: Node) -> list[Value]:
-    """Concat of both directions of a layer, or of layers' states as torch's h_n."""
-    values = [node.inputs[at] for at in range(len(node.inputs))]
-    rank = len(values[0].parts[0].axes if isinstance(values[0], Stack) else node.signal().axes)
-    at = position(node.integer("axis"), rank)
-    signals: list[Signal] = []
-    for number, value in enumerate(values):
-        if isinstance(value, Stack) and value.axis == at:
-            signals += value.parts
-        else:
-            signal = node.signal(number)
-            apart = signal.directions and signal.axes[at] == signal.directions
-            signals += halves(signal) if apart else (signal,)
-    return [signals[0] if len(signals) == 1 else stacked(tuple(signals), at, node)]
-
-
-def stacked(signals: tuple[Signal, ...], at: int, node: Node) -> Value:
-    """Return signals along an axis: one, both directions of a layer, or several layers' states."""
-    if len(signals) == 1:
-        return signals[0]
-    both = concatenated(*signals, at, node.label) if len(signals) == 2 else None
-    if both is not None:
-        return both
-    same = {(signal.source, len(signal.axes)) for signal in signals}
-    if not signals or len(same) > 1 or any(signal.axes[at] for signal in signals):
-        raise ModelError(
-            f"{node.label}: joins {len(signals)} branches; expected the forward and the backward "
-            "half of one layer, in that order"
-        )
-    return Stack(at, signals)
 
 
 def _part(signal: Signal, at: int, start: int | None, stop: int | None, node: Node) -> Signal:
