@@ -215,6 +215,26 @@ def test_embedding(tmp_path):
     )
 
 
+def test_embedding_of_rounded_values_is_refused(tmp_path):
+    g = Graph(["B", T])
+    y = g.add("Cast", g.add("Mul", "x", 3.0), to=TensorProto.INT64)
+    y = g.add("Transpose", g.add("Gather", g.weights(7, N), y), perm=[1, 0, 2])
+    refused(g.save(tmp_path, g.cell(y)[1]), "rounds to integers")
+
+
+def test_input_without_a_shape_is_refused(tmp_path):
+    g = Graph()
+    g.inputs[0].type.tensor_type.ClearField("shape")
+    refused(g.save(tmp_path, g.cell()[0]), "the input x declares no shape")
+
+
+def test_axes_of_the_input_are_told(tmp_path):
+    g = Graph(["B", T, N])
+    y = g.cell(g.add("Transpose", "x", perm=[1, 0, 2]))[1]
+    network = proved(g.save(tmp_path, g.add("Squeeze", y, [0])), axes=(0, 1, 2))
+    assert "reads the input x (batch, time, features), gives the output v2_0" in network.notes
+
+
 def test_skip_connection(tmp_path):
     g = Graph()
     y = g.add("Squeeze", g.cell()[0], [1])

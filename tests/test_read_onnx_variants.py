@@ -141,6 +141,8 @@ def test_layout_1(tmp_path, op, dirs):
 @pytest.mark.parametrize("op", CELLS)
 def test_no_bias(tmp_path, op):
     assert not alone(tmp_path, op, bias=False).b.any()
+    notes = read_model(tmp_path / "m.onnx").notes
+    assert any(note.endswith("no bias, so it is zero") for note in notes)
 
 
 @pytest.mark.parametrize("op", CELLS)
@@ -169,7 +171,8 @@ def test_hard_sigmoid_with_a_parameter_for_each_activation(tmp_path):
 def test_cell_and_output_activations(tmp_path):
     layer = alone(tmp_path, activations=["Sigmoid", "Relu", "Sigmoid"])
     assert (layer.cell, layer.output) == ("relu", "sigmoid")
-    layer = alone(tmp_path, activations=["Sigmoid", "Tanh", "Affine"])
+    one = {"activation_alpha": [1.0], "activation_beta": [0.0]}
+    layer = alone(tmp_path, activations=["Sigmoid", "Tanh", "Affine"], **one)
     assert (layer.cell, layer.output) == ("tanh", "linear")
     assert alone(tmp_path, "GRU", activations=["Sigmoid", "Relu"]).cell == "relu"
 
@@ -187,7 +190,9 @@ def test_activations_of_each_direction(tmp_path):
     [
         (["HardSigmoid", "Tanh", "Tanh"], [0.25], "HardSigmoid (alpha 0.25, beta 0.5) of its gat"),
         (["Sigmoid", "Affine", "Tanh"], [2.0], "Affine (alpha 2, beta 0) of its cell"),
-        (["Sigmoid", "ScaledTanh", "Tanh"], [], "ScaledTanh (alpha 1, beta 1) of its cell"),
+        (["Sigmoid", "Affine", "Tanh"], [], "Affine (alpha 0, beta 0) of its cell"),
+        (["Sigmoid", "Affine", "Tanh"], [0.0, 1.0, 0.0], "3 values of activation_alpha; expected"),
+        (["Sigmoid", "ScaledTanh", "Tanh"], [1.0], "ScaledTanh (alpha 1, beta 0) of its cell"),
         (["Tanh", "Tanh", "Tanh"], [], "tanh of its gates"),
         (["Sigmoid", "Tanh"], [], "2 activations; expected 3"),
         (["Sigmoid", "Tanh", "a\nb"], [], r"'a\nb' of its output"),
@@ -342,6 +347,13 @@ def test_states_by_layer_and_direction(tmp_path, dirs):
     proved(g.save(tmp_path, g.add("Concat", *halves, axis=1) if dirs == 2 else halves[0]))
     refused(g.save(tmp_path, g.add("Reshape", g.add("Concat", second, first, axis=0), [-1, K])),
             "are reshaped; expected (layers, directions, batch, units)")
+
+
+def test_a_half_turned_back_alone_is_refused(tmp_path):
+    g = Graph([T, B, N])
+    forward, backward = g.add("Split", g.cell(dirs=2)[0], [1, 1], axis=1, outputs=2)
+    backward = g.add("Slice", backward, [-1], [-(2**63)], [0], [-1])
+    refused(g.save(tmp_path, g.add("Concat", forward, backward, axis=3)), "joins 2 branches")
 
 
 def test_single_step(tmp_path):

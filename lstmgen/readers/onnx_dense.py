@@ -210,7 +210,9 @@ def _skipped(node: Node, values: Signal, inputs: Signal) -> Signal | None:
     last = values.layers[-1] if values.layers else None
     if not isinstance(last, Dense) or last.activation != "linear" or last.skip is not None:
         return None
-    if values.recurrent is None or values.source != inputs.source or values.taken is not None:
+    if values.recurrent is None or values.taken is not None:
+        return None
+    if (values.source, values.flipped) != (inputs.source, inputs.flipped):
         return None
     if not inputs.layers:
         inputs = bound(inputs, len(inputs.axes) - 1, None, node.label)

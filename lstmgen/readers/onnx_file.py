@@ -5,7 +5,7 @@ how axes are followed in `onnx_axes` and `onnx_signal`.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def read(path: str | os.PathLike[str], options: ReadOptions) -> Draft:
     try:
         outputs = walker.walk(model.graph)
         signal = _main(model.graph, outputs)
-        layers, handed, notes = _finished(model.graph, signal)
+        layers, handed, notes = _finished(model.graph, signal, walker.inputs)
         notes += _left_out(model.graph, outputs, signal)
     except ModelError as error:
         problems = tuple(f"{source}: {line}" for line in str(error).splitlines())
@@ -85,14 +85,14 @@ def _main(graph: Any, outputs: list[Value]) -> Signal:
 
 
 def _finished(
-    graph: Any, signal: Signal
+    graph: Any, signal: Signal, inputs: Mapping[str, Value]
 ) -> tuple[tuple[Layer | Affine, ...], Outputs, list[str]]:
     """Return the layers under different names, what is handed on, and notes on the axes."""
     output = shown(graph.output[0].name)
     layers = list(signal.layers)
     features, time, batch = signal.features or (), signal.time or (), signal.batch or ()
-    inputs = [shown(value.name) for value in graph.input]
-    if signal.source not in inputs:
+    source = inputs.get(signal.source)
+    if not isinstance(source, Signal):
         raise ModelError(f"the network reads {signal.source}; expected it to read all of an input")
     known = {features, time, batch, time + batch, batch + time, features[:1], features[1:], ()}
     for axis in signal.axes:
@@ -108,7 +108,11 @@ def _finished(
         if at is None or not isinstance(layer, Lstm | Gru) or layer.direction != "reverse":
             raise ModelError(f"output {output} runs backwards; expected it in the order of time")
         layers[at] = replace(layer, direction="flipped")
-    notes = [f"reads the input {signal.source}, gives the output {output}"]
+    words = [
+        "1" if not axis else "time" if axis == time else "batch" if axis == batch else "features"
+        for axis in source.axes
+    ]
+    notes = [f"reads the input {signal.source} ({', '.join(words)}), gives the output {output}"]
     if not time:
         notes.append("the graph takes a single time step; the network takes any number")
     return tuple(_named(layers)), "last" if last else "sequence", notes

@@ -10,10 +10,10 @@ from .onnx_node import Node
 _NAMED = {"sigmoid": "sigmoid", "tanh": "tanh", "relu": "relu"}
 """ONNX's names, which stand for the same in any case, and this project's."""
 
-_ALPHA = {"hardsigmoid": 0.2, "affine": 1.0, "leakyrelu": 0.01, "thresholdedrelu": 1.0,
-          "scaledtanh": 1.0, "elu": 1.0}
-_BETA = {"hardsigmoid": 0.5, "affine": 0.0, "scaledtanh": 1.0}
-"""Activations with parameters, and their defaults."""
+_ALPHA = {"hardsigmoid": 0.2, "affine": 0.0, "leakyrelu": 0.01, "thresholdedrelu": 1.0,
+          "scaledtanh": 0.0, "elu": 1.0}
+_BETA = {"hardsigmoid": 0.5, "affine": 0.0, "scaledtanh": 0.0}
+"""Activations with parameters, and their defaults; where ONNX names none, onnxruntime's."""
 
 _GATES = (get_args(GateFunction), "Sigmoid, or HardSigmoid with alpha 0.2 or 1/6 and beta 0.5")
 _CELLS = (get_args(CellFunction), "Tanh, Sigmoid or Relu")
@@ -73,18 +73,19 @@ def _parameters(
 ) -> list[float]:
     """Return alpha or beta of each activation.
 
-    The attribute holds a value for each activation that takes one, or, as some exporters write
-    it, for each activation.
+    The attribute holds a value for each activation that takes one. Some exporters write one for
+    each activation: as good where both readings agree.
     """
     values: Any = node.attributes.get(f"activation_{key}", [])
     takers = [at for at, name in enumerate(names) if name in defaults]
-    places = takers if len(values) == len(takers) else list(range(len(names)))
-    if len(values) not in (0, len(places)):
+    if len(values) not in (0, len(takers)) and (
+        len(values) != len(names) or [values[at] for at in takers] != values[: len(takers)]
+    ):
         raise ModelError(
             f"{node.label}: {len(values)} values of activation_{key}; expected {len(takers)}, "
             "for its activations that take one"
         )
     found = [defaults.get(name, 0.0) for name in names]
-    for at, value in zip(places, values, strict=False):
+    for at, value in zip(takers, values, strict=False):
         found[at] = float(value)
     return found

@@ -55,10 +55,11 @@ Scope = MutableMapping[str, Value]
 
 
 class Walker:
-    """Follows a graph; notes: what it found, a sentence each."""
+    """Follows a graph; notes: what it found, a sentence each; inputs: the graph's, by name."""
 
     def __init__(self, options: ReadOptions, opset: int, beside: Beside) -> None:
         self.notes: list[str] = []
+        self.inputs: dict[str, Value] = {}
         self._options, self._opset, self._beside = options, opset, beside
         self._folder = Folder()
         self._nodes = 0
@@ -73,7 +74,7 @@ class Walker:
             scope[text(tensor.values.name)] = Unread((line,))
         for value in graph.input if outer is None else ():
             if text(value.name) not in scope:
-                scope[text(value.name)] = _input(value)
+                self.inputs[shown(value.name)] = scope[text(value.name)] = _input(value)
         for proto in graph.node:
             self._nodes += 1
             if self._nodes > MAX_NODES:
@@ -180,9 +181,11 @@ class Walker:
         return self.walk(branches[chosen], scope, depth + 1)
 
 
-def _input(value: Any) -> Signal:
+def _input(value: Any) -> Value:
     """Return the signal of a graph's input, with its axes as far as they are declared."""
     name = shown(value.name)
+    if not value.type.tensor_type.HasField("shape"):
+        return Unread((f"the input {name} declares no shape; expected its axes",))
     axes = []
     for at, size in enumerate(value.type.tensor_type.shape.dim):
         known = size.dim_value if size.HasField("dim_value") and size.dim_value > 0 else None

@@ -29,8 +29,9 @@ def cast_to(node: Node) -> list[Value]:
     kind = node.integer("to")
     rounds = kind not in (1, 10, 11, 16)
     last = signal.layers[-1] if signal.layers else None
-    if rounds and last is not None and not (isinstance(last, Dense) and last.width == 1
-                                            and last.activation == "argmax"):
+    index = isinstance(last, Dense) and last.activation == "argmax"
+    computed = last is not None or (signal.scale, signal.offset) != (1.0, 0.0)
+    if rounds and computed and not index:
         raise ModelError(f"{node.label}: rounds to integers; expected a Cast to floats")
     return [signal]
 

@@ -40,6 +40,8 @@ def layer_of(node: Node, name: str, row: int | None, notes: list[str]) -> Recurr
         arrays = _Arrays(node, count, row, notes)
         return [make(arrays, at, half) for at, half in enumerate(names)]
 
+    if not node.has(3):
+        notes.append(f"{node.label}: no bias, so it is zero")
     parts: list[Recurrent] = collected(halves, lambda: _check_attributes(node))[0]
     if direction == "bidirectional":
         return Bidirectional(name, parts[0], parts[1])

@@ -179,6 +179,8 @@ def joined(forward: Signal, backward: Signal, label: str) -> Signal | None:
         return None
     if backward.half != "backward" or forward.axes != backward.axes:
         return None
+    if forward.flipped != backward.flipped:
+        return None
     ends = (forward.taken, backward.taken)
     if ends not in ((None, None), ("state", "state"), ("state", "step")):
         raise ModelError(_wrong_end(label, forward.layers[-1].name))
