@@ -37,7 +37,8 @@ def read(path: str | os.PathLike[str], options: ReadOptions) -> Draft:
     opsets = [int(one.version) for one in model.opset_import if text(one.domain) in ("", "ai.onnx")]
     walker = Walker(options, max(opsets, default=1), Beside(Path(path).parent))
     try:
-        outputs = walker.walk(model.graph)
+        with np.errstate(all="ignore"):  # the network names what is not finite
+            outputs = walker.walk(model.graph)
         signal = _main(model.graph, outputs)
         layers, handed, notes = _finished(model.graph, signal, walker.inputs)
         notes += _left_out(model.graph, outputs, signal)

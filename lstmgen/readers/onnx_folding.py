@@ -33,9 +33,8 @@ class Folder:
 
     def fold(self, node: "Node") -> list[Constant]:
         """Return the outputs of an operator."""
-        with np.errstate(all="ignore"):  # weights that are not finite are named where they serve
-            values = [node.constant(n) for n in node.given]
-            results = [_array(result) for result in _FUNCTIONS[node.type](node, values)]
+        values = [node.constant(n) for n in node.given]
+        results = [_array(result) for result in _FUNCTIONS[node.type](node, values)]
         if any(result.dtype == object and result.size > MAX_LIST for result in results):
             raise ValueError("more sizes than a shape has")
         self._left -= sum(result.size for result in results)
