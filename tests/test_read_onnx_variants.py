@@ -477,6 +477,36 @@ def test_inflated_constants_are_refused(tmp_path):
         refused(g.save(tmp_path, g.add("LSTM", "x", values, g.weights(1, 4 * K, K))), "values in")
 
 
+def test_features_by_the_million_are_refused(tmp_path):
+    g = Graph([T, B, 2**40])
+    refused(g.save(tmp_path, g.cell(g.add("Relu", "x"))[1]), "features is 1099511627776; expected")
+
+
+@pytest.mark.parametrize("op", ["Relu", "LSTM", "Concat", "Neg"])
+def test_work_on_large_constants_is_bounded(tmp_path, op):
+    """A small file that asks for gigabytes, a layer or a constant at a time."""
+    g = Graph([T, B, 4096])
+    wide = g.add("ConstantOfShape", [1, 4096, 4096])
+    for _ in range(100):
+        if op == "Relu":
+            y = g.add("Relu", "x")
+        elif op == "LSTM":
+            y = g.add("LSTM", "x", wide, g.add("ConstantOfShape", [1, 4096, 1024]))
+        else:
+            y = g.add(op, wide, **({"axis": 0} if op == "Concat" else {}))
+    start = time.monotonic()
+    refused(g.save(tmp_path, y), "computes with more than")
+    assert time.monotonic() - start < 30
+
+
+def test_operators_without_end_are_refused(tmp_path):
+    g = Graph()
+    y = "x"
+    for _ in range(2**14 + 1):
+        y = g.add("Identity", y)
+    refused(g.save(tmp_path, y), "more than 16384 operators")
+
+
 def test_problems_of_a_layer_are_all_named(tmp_path):
     g = Graph()
     y = g.add("LSTM", "x", g.weights(1, 12, N), g.weights(1, 12, 4), name="a", hidden_size=3)

@@ -8,9 +8,9 @@ from ..errors import ModelError
 from ..layers import Activation, Dense, Embedding, Merge
 from ..qformat import FloatArray
 from ..weights import weights_of
-from .onnx_axes import Axis, axis_of, position, size_of
+from .onnx_axes import Axis, axis_of, position
 from .onnx_node import Node, Value
-from .onnx_signal import Signal, activated, bound, halves, merged, scaled, settled
+from .onnx_signal import Signal, activated, bound, halves, merged, scaled, settled, width_of
 
 ELEMENTWISE: dict[str, Activation] = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh"}
 
@@ -217,12 +217,11 @@ def _skipped(node: Node, values: Signal, inputs: Signal) -> Signal | None:
     if not inputs.layers:
         inputs = bound(inputs, len(inputs.axes) - 1, None, node.label)
     first = inputs.layers[0] if inputs.layers else None
-    size = size_of(inputs.features or ())
     if first is not None and (
         len(inputs.layers) > 1 or not isinstance(first, Dense) or first.activation != "linear"
     ):
         return None
-    S = np.eye(size or 1) if first is None else first.W
+    S = np.eye(width_of(inputs.features or (), node.label)) if first is None else first.W
     features = axis_of("skipped", len(last.W))
     axes = [tuple(features if part == signal.features else part for part in signal.axes)
             for signal in (values, inputs)]

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ModelError
 from ..network import MAX_WEIGHTS
 from .onnx_axes import Size, position
 from .onnx_tensors import Constant, dtype_of
@@ -13,34 +12,22 @@ from .onnx_tensors import Constant, dtype_of
 if TYPE_CHECKING:
     from .onnx_node import Node
 
-MAX_TOTAL = 4 * MAX_WEIGHTS
-"""Largest number of values that all operators of a graph may compute together."""
-
-
 MAX_LIST = 1 << 12
 """Largest number of values of a shape, or of anything else computed from sizes."""
 
 
-class Folder:
-    """Computes operators, up to a number of values; the rest of numpy's errors stay as they are."""
+def is_known(op: str) -> bool:
+    """Tell whether operators of that type can be computed."""
+    return op in _FUNCTIONS
 
-    def __init__(self) -> None:
-        self._left = MAX_TOTAL
 
-    def knows(self, op: str) -> bool:
-        """Tell whether operators of that type can be computed."""
-        return op in _FUNCTIONS
-
-    def fold(self, node: "Node") -> list[Constant]:
-        """Return the outputs of an operator."""
-        values = [node.constant(n) for n in node.given]
-        results = [_array(result) for result in _FUNCTIONS[node.type](node, values)]
-        if any(result.dtype == object and result.size > MAX_LIST for result in results):
-            raise ValueError("more sizes than a shape has")
-        self._left -= sum(result.size for result in results)
-        if self._left < 0:
-            raise ModelError(f"{node.label}: the file computes more than {MAX_TOTAL} values")
-        return results
+def folded(node: "Node") -> list[Constant]:
+    """Return the outputs of an operator; numpy's errors stay as they are."""
+    values = [node.constant(n) for n in node.given]
+    results = [_array(result) for result in _FUNCTIONS[node.type](node, values)]
+    if any(result.dtype == object and result.size > MAX_LIST for result in results):
+        raise ValueError("more sizes than a shape has")
+    return results
 
 
 def _array(value: Any) -> Constant:
@@ -197,14 +184,14 @@ def _split(node: "Node", values: list[Constant]) -> list[Constant]:
 
 
 def _numpy(function: Callable[..., Any]) -> Callable[["Node", list[Constant]], list[Constant]]:
-    def folded(node: "Node", values: list[Constant]) -> list[Constant]:
+    def computed(node: "Node", values: list[Constant]) -> list[Constant]:
         bounded(np.broadcast_shapes(*(value.shape for value in values)))
         if any(isinstance(v, Size) for value in values if value.dtype == object
                for v in value.ravel().tolist()) and node.type != "Mul":
             raise TypeError("a size that the file leaves open")
         return [np.asarray(function(*values))]
 
-    return folded
+    return computed
 
 
 def _divide(a: Constant, b: Constant) -> Constant:

@@ -2,17 +2,20 @@
 
 import re
 from collections import ChainMap
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any
 
 import numpy as np
 
 from ..errors import ModelError
+from ..folding import Affine
+from ..layers import arrays_of, parts_of
+from ..network import MAX_WEIGHTS
 from . import onnx_dense as dense
 from . import onnx_moves as moves
 from . import onnx_stack as stack
 from .onnx_axes import axis_of
-from .onnx_folding import Folder
+from .onnx_folding import folded, is_known
 from .onnx_node import Node, Unread, Value, attributes_of, label_of, shown
 from .onnx_recurrent import GATES, layer_of, outputs_of
 from .onnx_signal import Signal
@@ -20,9 +23,15 @@ from .onnx_tensors import Beside, array_of, text
 from .options import ReadOptions
 
 MAX_NODES = 1 << 14
+MAX_INPUTS = 1 << 17
 MAX_DEPTH = 8
 MAX_LINES = 50
-"""Bounds on a file: its operators, its If inside If, and the problems listed of it."""
+"""Bounds on a file: its operators and all their inputs, its If inside If, and the problems
+listed of it."""
+
+MAX_WORK = 8 * MAX_WEIGHTS
+"""Largest number of values that all operators together take, compute and make layers of, where
+those of layers count twice: they stand in float64."""
 
 _DEFAULTS = {"float": 1, "int": 2, "floats": 6, "ints": 7}
 
@@ -61,8 +70,7 @@ class Walker:
         self.notes: list[str] = []
         self.inputs: dict[str, Value] = {}
         self._options, self._opset, self._beside = options, opset, beside
-        self._folder = Folder()
-        self._nodes = 0
+        self._nodes = self._inputs = self._work = 0
 
     def walk(self, graph: Any, outer: Scope | None = None, depth: int = 0) -> list[Value]:
         """Return the values of the graph's outputs; `outer` are those a branch may use."""
@@ -77,9 +85,14 @@ class Walker:
                 self.inputs[shown(value.name)] = scope[text(value.name)] = _input(value)
         for proto in graph.node:
             self._nodes += 1
-            if self._nodes > MAX_NODES:
-                raise ModelError(f"the graph has more than {MAX_NODES} operators")
+            self._inputs += len(proto.input)
+            if self._nodes > MAX_NODES or self._inputs > MAX_INPUTS:
+                raise ModelError(
+                    f"the graph has more than {MAX_NODES} operators or {MAX_INPUTS} inputs of them"
+                )
             results = self._node(proto, scope, depth)
+            if self._work > MAX_WORK:
+                raise ModelError(f"the graph computes with more than {MAX_WORK} constants")
             for at, name in enumerate(map(text, proto.output)):
                 if name:
                     missing = Unread((f"{label_of(proto)}: its output {at} is not supported",))
@@ -115,9 +128,11 @@ class Walker:
             if node.type == "If":
                 lines = []  # why its condition is not known does not matter
                 return self._branch(node, scope, depth)
-            if node.type in GATES:
-                return self._recurrent(node, lines)
-            return self._values(node, lines)
+            self._work += _work(inputs)
+            make = self._recurrent if node.type in GATES else self._values
+            results = make(node, lines)
+            self._work += _work(results, inputs)
+            return results
         except ModelError as error:
             lines += str(error).splitlines()
         except (ValueError, IndexError, TypeError, KeyError, OverflowError) as error:
@@ -129,13 +144,13 @@ class Walker:
         known = all(value is None or isinstance(value, np.ndarray) for value in node.inputs)
         if node.type == "Constant":
             return [_constant(node)]
-        if known and self._folder.knows(node.type):
-            return list(self._folder.fold(node))
+        if known and is_known(node.type):
+            return list(folded(node))
         handler = _HANDLERS.get(node.type)
         if node.type == "Gather":
             table = isinstance(node.inputs[0], np.ndarray)
             handler = dense.embedding if table else moves.gather
-        if handler is None and not self._folder.knows(node.type):
+        if handler is None and not is_known(node.type):
             raise ModelError(f"{node.label}: the operator {node.type} is not supported")
         if lines:
             return [Unread(tuple(dict.fromkeys(lines)))] * node.outputs
@@ -179,6 +194,19 @@ class Walker:
                 "or --branch else"
             )
         return self.walk(branches[chosen], scope, depth + 1)
+
+
+def _work(values: Iterable[Value | None], inputs: Iterable[Value | None] = ()) -> int:
+    """Return how many constants there are, and how many in layers that `inputs` did not have."""
+    total = sum(value.size for value in values if isinstance(value, np.ndarray))
+    if inputs:
+        old = [value.layers[-1:] for value in inputs if isinstance(value, Signal)]
+        new = {value.layers[-1:] for value in values if isinstance(value, Signal)}
+        for layer in (layers[0] for layers in new if layers and layers not in old):
+            if not isinstance(layer, Affine):
+                arrays = (arrays_of(part).values() for part in parts_of(layer))
+                total += 2 * sum(array.size for some in arrays for array in some)
+    return total
 
 
 def _input(value: Any) -> Value:

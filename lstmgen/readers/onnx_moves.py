@@ -10,7 +10,7 @@ from ..layers import Bidirectional, Dense
 from .onnx_axes import Size, axis_of, position, regroup, shape_of, size_of, sizes_of
 from .onnx_folding import integers, new_shape, of_range, parts, slices
 from .onnx_node import Node, Value
-from .onnx_signal import Signal, Stack, bound, halves, taken_at
+from .onnx_signal import Signal, Stack, bound, halves, taken_at, width_of
 from .onnx_stack import stacked, unstacked
 
 END = (1 << 31) - 1
@@ -229,7 +229,8 @@ def _part(signal: Signal, at: int, start: int | None, stop: int | None, node: No
         )
     signal = bound(signal, at, size, node.label)
     features = axis_of("some features", count)
-    chosen = Dense(f"part{len(signal.layers)}", np.eye(size)[low:high], np.zeros(count))
+    S = np.eye(width_of(axis, node.label))[low:high]
+    chosen = Dense(f"part{len(signal.layers)}", S, np.zeros(count))
     return replace(
         signal, axes=(*short[0], features, *short[1]), features=features,
         layers=(*signal.layers, chosen),

@@ -8,6 +8,7 @@ import numpy as np
 from ..errors import ModelError
 from ..folding import Affine, fold
 from ..layers import Activation, Bidirectional, Dense, Gru, Layer, Lstm, Merge, recurrent_parts
+from ..network import MAX_WIDTH
 from ..qformat import FloatArray
 from .onnx_axes import Axes, Axis, axis_of, size_of
 
@@ -77,6 +78,17 @@ class Stack:
     parts: tuple[Signal, ...]
 
 
+def width_of(features: Axis, label: str) -> int:
+    """Return the number of features, where no weights tell it."""
+    size = size_of(features)
+    if size is None or size > MAX_WIDTH:
+        found = "open" if size is None else size
+        raise ModelError(
+            f"{label}: the number of its features is {found}; expected 1 to {MAX_WIDTH}"
+        )
+    return size
+
+
 def bound(signal: Signal, at: int, size: int | None, label: str) -> Signal:
     """Return the signal with axis `at` known as the features, `size` of them.
 
@@ -97,9 +109,7 @@ def bound(signal: Signal, at: int, size: int | None, label: str) -> Signal:
         return signal
     layers = signal.layers
     if (signal.scale, signal.offset) != (1.0, 0.0):
-        count = size if found is None else found
-        if count is None:
-            raise ModelError(f"{label}: the number of the graph's inputs is open; expected it")
+        count = width_of(axis, label) if size is None else size
         scale, offset = np.full(count, signal.scale), np.full(count, signal.offset)
         layers = (Affine("scaling", scale, offset),)
     return replace(signal, features=axis, layers=layers, scale=1.0, offset=0.0)
@@ -226,9 +236,7 @@ def scaled(
         count = last.W.shape[0]
     elif isinstance(last, Affine):
         count = len(last.scale)
-    count = size_of(signal.features or ()) if count is None else count
-    if count is None:
-        raise ModelError(f"{label}: the number of its features is open; expected it")
+    count = width_of(signal.features or (), label) if count is None else count
     affine = Affine(name, _filled(scale, count), _filled(offset, count))
     if isinstance(last, Dense) and last.activation == "linear":
         return replace(signal, layers=(*signal.layers[:-1], *fold([last, affine])))
@@ -251,9 +259,7 @@ def activated(signal: Signal, activation: Activation, name: str, label: str) -> 
     ):
         layers[-1] = replace(last, activation=activation)
         return replace(signal, layers=tuple(layers))
-    count = size_of(signal.features or ())
-    if count is None:
-        raise ModelError(f"{label}: the number of its features is open; expected it")
+    count = width_of(signal.features or (), label)
     layers.append(Dense(name, np.eye(count), np.zeros(count), activation))
     return replace(signal, layers=tuple(layers))
 
