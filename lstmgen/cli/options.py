@@ -19,7 +19,7 @@ from ..output import read_folder
 from ..quantized import PRECISIONS, Precision, QuantizedNetwork
 from ..quantizer import quantize
 from ..readers import CONVENTIONS, ReadOptions, read_model
-from ..readers.options import DENSE_ACTIVATIONS, HEADS, Head
+from ..readers.options import BRANCHES, DENSE_ACTIVATIONS, HEADS, Branch, Head
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -70,6 +70,14 @@ def model_options(command: Command) -> Command:
         click.option(
             "--convention", type=click.Choice(list(CONVENTIONS)),
             help="How to read a file that fits more than one convention.",
+        ),
+        click.option(
+            "--branch", type=click.Choice(BRANCHES),
+            help="The branch of ONNX's If where the input decides.",
+        ),
+        click.option(
+            "--state-row", type=click.IntRange(min=0),
+            help="The sequence whose initial states to take, of an ONNX file for a batch.",
         ),
     )):
         command = option(command)
@@ -161,6 +169,8 @@ def read_network(model: Path, options: dict[str, Any]) -> Network:
             outputs=cast("Outputs | None", options.get("outputs")),
             input_range=options.get("input_range"),
             convention=options.get("convention"),
+            branch=cast("Branch | None", options.get("branch")),
+            state_row=options.get("state_row"),
         ),
     )
 
@@ -204,7 +214,10 @@ def _stem(model: Path) -> str:
 
 
 def _refuse_options(model: Path, options: dict[str, Any]) -> None:
-    given = sorted(f"--{key.replace('_', '-')}" for key, value in options.items() if value)
+    given = sorted(
+        f"--{key.replace('_', '-')}" for key, value in options.items()
+        if value is not None and value != ()
+    )
     if given:
         raise ModelError(
             f"{model} is quantized already: {', '.join(given)} cannot change it; "

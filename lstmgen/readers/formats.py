@@ -6,6 +6,7 @@ A format's module is imported when a file of it is read, and takes no framework:
 
 import importlib
 import os
+import re
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,8 +41,12 @@ class Format:
         return draft
 
 
+_ONNX = re.compile(rb"\x08[\x01-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]")
+"""How an ONNX file begins: its ir_version, then one of the fields that may follow."""
+
 FORMATS = (
     Format("npz", "npz", entries=lambda names: any(name.endswith(".npy") for name in names)),
+    Format("ONNX", "onnx_file", head=lambda head: _ONNX.match(head) is not None),
 )
 
 

@@ -12,6 +12,9 @@ from ..weights import build_network
 Head = Literal["none", "softmax", "argmax", "sigmoid"]
 HEADS: tuple[str, ...] = get_args(Head)
 
+Branch = Literal["then", "else"]
+BRANCHES: tuple[str, ...] = get_args(Branch)
+
 DENSE_ACTIVATIONS = ("relu", "tanh", "sigmoid", "linear")
 
 CONVENTIONS = {
@@ -33,6 +36,9 @@ class ReadOptions:
     outputs: whether the network hands on the last time step or the whole sequence.
     input_range: the (lowest, highest) input.
     convention: a key of CONVENTIONS, for files that fit more than one.
+    branch: the branch of each ONNX If whose condition is not constant.
+    state_row: the sequence of a batch whose initial states to take, where an ONNX file has
+        different ones.
     """
 
     head: Head | None = None
@@ -40,6 +46,8 @@ class ReadOptions:
     outputs: Outputs | None = None
     input_range: tuple[float, float] | None = None
     convention: str | None = None
+    branch: Branch | None = None
+    state_row: int | None = None
 
 
 @dataclass(frozen=True)
