@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import ModelError
+from ..npz import BROKEN
 from .options import Draft, ReadOptions
 
 HEAD_BYTES = 64
@@ -42,6 +43,22 @@ class Format:
 
 FORMATS = (
     Format("npz", "npz", entries=lambda names: any(name.endswith(".npy") for name in names)),
+    Format(
+        "PyTorch",
+        "torch_zip",
+        head=lambda head: head.startswith(b"\x80\x02\x8a\x0al\xfc\x9cF"),
+        entries=lambda names: any(f"/{name}".endswith("/data.pkl") for name in names),
+    ),
+    Format(
+        "safetensors",
+        "safetensors",
+        head=lambda head: head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 40,
+    ),
+    Format(
+        "JSON",
+        "json_models",
+        head=lambda head: head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")[:1] == b"{",
+    ),
 )
 
 
@@ -51,7 +68,7 @@ def format_of(path: str | os.PathLike[str]) -> Format:
         with Path(path).open("rb") as file:
             head = file.read(HEAD_BYTES)
         names = zipfile.ZipFile(path).namelist() if head[:4] == b"PK\x03\x04" else None
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+    except BROKEN:
         return FORMATS[0]  # whose reader says what is wrong
     for known in FORMATS:
         if known.head(head) if names is None else known.entries(names):

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 
 from ..errors import ModelError
-from ..folding import Affine
 from ..layers import Bidirectional, Dense, Embedding, Gru, Layer, Lstm, Recurrent
 from ..npz import Array
 from ..qformat import FloatArray
@@ -22,10 +21,6 @@ Maker = Callable[
     [str, Keys, Mapping[str, Array], str, ReadOptions, list[str]], Part | None
 ]
 """Makes a part of a module's name, keys, all arrays, source and options; appends problems."""
-
-BATCH_NORM_EPS = 1e-5
-"""PyTorch's default; a state dict does not hold it."""
-
 
 def cell_gates(hidden: tuple[int, ...], projection: tuple[int, ...] | None) -> int | None:
     """Return the rows per unit of a recurrent matrix: 4 LSTM, 3 GRU, 1 simple RNN, or None.
@@ -97,7 +92,7 @@ def _half(
         problems.append(
             f"{source}: {module}.{key}{suffix} is missing; expected {', '.join(wanted)}"
         )
-    values = _values(keys, arrays, source, problems)
+    values = values_of(keys, arrays, source, problems)
     if missing or values is None:
         return None
     W, U, P = values["weight_ih"], values["weight_hh"], values.get("weight_hr")
@@ -151,7 +146,7 @@ def plain(
     if "weight" not in found:
         problems.append(f"{source}: {name}.weight is missing; expected it beside {found['bias']}")
         return None
-    values = _values(found, arrays, source, problems)
+    values = values_of(found, arrays, source, problems)
     if values is None:
         return None
     W = values["weight"]
@@ -176,53 +171,7 @@ def plain(
     )
 
 
-def normalization(
-    name: str,
-    keys: Keys,
-    arrays: Mapping[str, Array],
-    source: str,
-    options: ReadOptions,
-    problems: list[str],
-) -> Part | None:
-    """Return the scale and offset of a BatchNorm1d module; both of 1 and 0 if not affine.
-
-    With --activation for it, it is a layer of its own that has an activation.
-    """
-    found = keys[None, False]
-    wanted = ["running_mean", "running_var"]
-    if "weight" in found or "bias" in found:
-        wanted = ["weight", "bias", *wanted]
-    missing = [key for key in wanted if key not in found]
-    for key in missing:
-        problems.append(f"{source}: {name}.{key} is missing; expected {', '.join(wanted)}")
-    values = _values({key: found[key] for key in wanted if key in found}, arrays, source, problems)
-    if missing or values is None:
-        return None
-    mean, variance = values["running_mean"], values["running_var"]
-    shape = variance.shape
-    wrong = [key for key, array in values.items() if array.ndim != 1 or array.shape != shape]
-    for key in wrong:
-        problems.append(
-            f"{source}: {found[key]} is {values[key].shape}; expected (n,), as all of {name}"
-        )
-    if not wrong and (variance < 0).any():
-        problems.append(
-            f"{source}: {found['running_var']} is negative in places; expected variances"
-        )
-        wrong = ["running_var"]
-    if wrong:
-        return None
-    weight = values.get("weight", np.ones(shape))
-    with np.errstate(over="ignore", invalid="ignore"):  # reported by the network
-        scale = weight / np.sqrt(variance + BATCH_NORM_EPS)
-        offset = values.get("bias", np.zeros(shape)) - mean * scale
-    note = f"{name}: BatchNorm1d, eps {BATCH_NORM_EPS:g} assumed (not stored in the file)"
-    if name in options.activations:
-        return Part(name, (Dense(name, np.diag(scale), offset),), (note,), normalizes=True)
-    return Part(name, (Affine(name, scale, offset),), (note,), normalizes=True)
-
-
-def _values(
+def values_of(
     keys: Mapping[str, str], arrays: Mapping[str, Array], source: str, problems: list[str]
 ) -> dict[str, FloatArray] | None:
     """Return the arrays in float64; None, and problems, if one holds no finite numbers."""

@@ -6,15 +6,16 @@ names behind that dot and from the arrays' shapes; see `torch_layers` for what i
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ..layers import Bidirectional, recurrent_parts
+from ..layers import Bidirectional, Gru, Lstm
 from ..network import MAX_WEIGHTS
 from ..npz import Array
 from ..weights import DATA_ARRAYS, data_note
 from .options import Draft, ReadOptions
-from .torch_layers import Keys, Maker, cell_gates, normalization, plain, recurrent
+from .torch_layers import Keys, Maker, cell_gates, plain, recurrent
+from .torch_normalization import joined, normalization
 from .torch_order import Part, arrange
 
 RECURRENT = re.compile(
@@ -35,6 +36,9 @@ _REFUSED = (
     (r".*in_proj_(weight|bias)", "attention"),
 )
 """Names of arrays that stand for something unsupported, and what it is."""
+
+MAX_NAME = 200
+"""Longest name of an array."""
 
 _MODULES = "LSTM, GRU, LSTMCell, GRUCell, Linear, Embedding and BatchNorm1d modules"
 
@@ -63,7 +67,7 @@ def read(
     """
     problems: list[str] = []
     data = [key for key in arrays if key in DATA_ARRAYS]
-    groups = _grouped((key for key in arrays if key not in DATA_ARRAYS), arrays, source, problems)
+    groups = _grouped(arrays, source, problems)
     notes = [f"{title}; gate order i, f, g, o"]
     chosen = _chosen(groups, options.order, source, problems, notes)
     problems += _sorted_out(chosen, source)
@@ -78,6 +82,7 @@ def read(
             parts.append(part)
     if not problems:
         parts = arrange(parts, source, options.order, ordered, problems, notes)
+        parts = joined(parts, options.activations)
     notes += [note for part in parts for note in part.notes]
     notes += _ends_note(parts, options)
     notes += data_note(data)
@@ -96,19 +101,25 @@ def read(
 
 
 def _grouped(
-    keys: Iterator[str], arrays: Mapping[str, Array], source: str, problems: list[str]
+    arrays: Mapping[str, Array], source: str, problems: list[str]
 ) -> dict[str, list[str]]:
     """Return by name of a module the names of its arrays as the file has them."""
     groups: dict[str, list[str]] = {}
-    plain_names: dict[str, str] = {}
-    for key in keys:
-        short = _WRAPPERS.sub("", key)
-        if short in plain_names:
+    known: dict[str, str] = {}
+    for key in arrays:
+        if key in DATA_ARRAYS:
+            continue
+        if not key.isprintable() or len(key) > MAX_NAME:
             problems.append(
-                f"{source}: {plain_names[short]!a} and {key!a} are both {short!a}; expected one"
+                f"{source}: array {key[:40]!a}: its name has {len(key)} characters; "
+                f"expected at most {MAX_NAME}, all printable"
             )
             continue
-        plain_names[short] = key
+        short = _WRAPPERS.sub("", key)
+        if short in known:
+            problems.append(f"{source}: {known[short]} and {key} are both {short}; expected one")
+            continue
+        known[short] = key
         match = RECURRENT.fullmatch(short) or _PLAIN.fullmatch(short)
         prefix = match["prefix"] if match else short.rpartition(".")[0]
         groups.setdefault(prefix or "", []).append(key)
@@ -116,20 +127,24 @@ def _grouped(
 
 
 def _named(groups: dict[str, list[str]], arrays: Mapping[str, Array]) -> dict[str, list[str]]:
-    """Give the module without a name, saved alone, the name of what it is."""
-    if "" not in groups:
-        return groups
-    keys = {_WRAPPERS.sub("", key): arrays[key].shape for key in groups[""]}
-    name = "dense"
-    matches = [RECURRENT.fullmatch(key) for key in keys]
-    if any(matches):
-        hidden = [keys[m.string] for m in matches if m and m["array"] == "weight_hh"]
-        name = "gru" if hidden and cell_gates(hidden[0], None) == 3 else "lstm"
-    elif any(key.startswith(("running_", "num_batches")) for key in keys):
-        name = "norm"
-    if name in groups:
-        name = f"{name}_0"
-    return {name if prefix == "" else prefix: group for prefix, group in groups.items()}
+    """Give a module without a name, as one that was saved alone, the name of what it is."""
+    named: dict[str, list[str]] = {}
+    for prefix, keys in groups.items():
+        if prefix:
+            named.setdefault(prefix, []).extend(keys)
+            continue
+        shapes = {_WRAPPERS.sub("", key): arrays[key].shape for key in keys}
+        cell = "gru" if cell_gates(shapes.get("weight_hh_l0", shapes.get("weight_hh", ())),
+                                   None) == 3 else "lstm"
+        rest = "norm" if any(map(_of_normalization, shapes)) else "dense"
+        for key in keys:
+            name = cell if RECURRENT.fullmatch(_WRAPPERS.sub("", key)) else rest
+            named.setdefault(name, []).append(key)
+    return named
+
+
+def _of_normalization(short: str) -> bool:
+    return short.rpartition(".")[2].startswith(("running_", "num_batches"))
 
 
 def _chosen(
@@ -144,7 +159,7 @@ def _chosen(
         return groups
     for name in dict.fromkeys(order):
         if name not in groups:
-            known = ", ".join(map(ascii, groups)) or "none"
+            known = ", ".join(groups) or "none"
             problems.append(
                 f"{source}: --order: {name!a} names no module; modules here: {known}"
             )
@@ -161,23 +176,24 @@ def _chosen(
 def _sorted_out(chosen: dict[str, list[str]], source: str) -> Iterator[str]:
     """Yield a line for what is not supported or unknown, and take it out of the groups."""
     refused: dict[str, list[str]] = {}
-    for keys in chosen.values():
-        for key in list(keys):
-            what = _unsupported(key)
+    for name, keys in chosen.items():
+        kept = []
+        for key in keys:
+            what = unsupported(key)
             short = _WRAPPERS.sub("", key)
             if what:
                 refused.setdefault(what, []).append(key)
             elif not (RECURRENT.fullmatch(short) or _PLAIN.fullmatch(short)):
-                yield f"{source}: array {key!a} is unknown; expected those of {_MODULES}"
+                yield f"{source}: array {key} is unknown; expected those of {_MODULES}"
             else:
-                continue
-            keys.remove(key)
+                kept.append(key)
+        chosen[name] = kept
     for what, named in refused.items():
         more = f" and {len(named) - 1} more" if len(named) > 1 else ""
-        yield f"{source}: {named[0]!a}{more}: part of {what}, which is not supported"
+        yield f"{source}: {named[0]}{more}: part of {what}, which is not supported"
 
 
-def _unsupported(key: str) -> str | None:
+def unsupported(key: str) -> str | None:
     """Return what the array's name stands for, if that is known and not supported."""
     return next((what for pattern, what in _REFUSED if re.fullmatch(pattern, key)), None)
 
@@ -186,11 +202,10 @@ def _modules(
     groups: dict[str, list[str]], arrays: Mapping[str, Array]
 ) -> list[_Module]:
     """Return the modules, recurrent arrays and others of one prefix apart."""
-    modules: dict[tuple[str, Callable[..., object]], _Module] = {}
+    modules: dict[tuple[str, Maker], _Module] = {}
     for name, keys in groups.items():
         shorts = [_WRAPPERS.sub("", key) for key in keys]
-        normalizes = any(short.rpartition(".")[2].startswith(("running_", "num_batches"))
-                         for short in shorts)
+        normalizes = any(map(_of_normalization, shorts))
         for key, short in zip(keys, shorts, strict=True):
             match = RECURRENT.fullmatch(short)
             part: tuple[int | None, bool] = (None, False)
@@ -208,9 +223,12 @@ def _modules(
 
 def _ends_note(parts: list[Part], options: ReadOptions) -> Iterator[str]:
     """Yield a note on what the last value of a bidirectional layer is, if it is handed on."""
-    found = [layer for part in parts for layer in part.layers
-             if isinstance(layer, Bidirectional)
-             or (not hasattr(layer, "scale") and recurrent_parts(layer))]  # type: ignore[arg-type]
+    found = [
+        layer
+        for part in parts
+        for layer in part.layers
+        if isinstance(layer, Bidirectional | Lstm | Gru)
+    ]
     last = found[-1] if found else None
     if not isinstance(last, Bidirectional) or options.outputs == "sequence":
         return
