@@ -6,6 +6,7 @@ descriptions of tensors here: it imports nothing and calls nothing. All else is 
 """
 
 import pickletools
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -54,12 +55,14 @@ def load(data: bytes, source: str) -> object:
 
 def _operations(data: bytes, source: str) -> list[tuple[str, Any]]:
     found = []
-    for operation, argument, _ in pickletools.genops(data):
-        found.append((operation.name, argument))
-        if len(found) > MAX_OPERATIONS:
-            raise ModelError(
-                f"{source}: data.pkl has more than {MAX_OPERATIONS} operations; {SAVE}"
-            )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd escapes in a damaged name
+        for operation, argument, _ in pickletools.genops(data):
+            found.append((operation.name, argument))
+            if len(found) > MAX_OPERATIONS:
+                raise ModelError(
+                    f"{source}: data.pkl has more than {MAX_OPERATIONS} operations; {SAVE}"
+                )
     return found
 
 

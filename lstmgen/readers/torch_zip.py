@@ -122,7 +122,7 @@ class _Archive:
             where = f"{self._source}: {key[:200]!a}"
             what = torch_modules.unsupported(key)
             try:
-                if what:
+                if what and not isinstance(value, Tensor):
                     raise ModelError(f"{where}: part of {what}, which is not supported")
                 arrays[key] = self._array(value, where)
             except ModelError as error:
