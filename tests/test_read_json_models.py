@@ -354,8 +354,11 @@ def test_json_that_is_no_model(tmp_path, text, message):
 def test_json_brackets_in_texts_do_not_nest():
     assert parse(b'{"a\\"[[": "' + b"[" * 99 + b'"}', "m") == {'a"[[': "[" * 99}
     assert parse(b"\xef\xbb\xbf [1]", "m") == [1]
-    with pytest.raises(ModelError, match=r"m has 33554433 bytes of JSON; expected at most"):
-        parse(b" " * ((32 << 20) + 1), "m")
+    with pytest.raises(ModelError, match=r"m has 16777217 bytes of JSON; expected at most"):
+        parse(b" " * ((16 << 20) + 1), "m")
+    for part in (b"[],", b"{},", b'"",', b'"'):
+        with pytest.raises(ModelError, match=r"m has more than 131072 lists, objects and texts"):
+            parse(b"[" + part * 300_000, "m")
     with pytest.raises(ModelError, match="no valid JSON"):  # in no time: a text without an end
         parse(b'"' + b'\\"' * 1_000_000, "m")
 

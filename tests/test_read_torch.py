@@ -531,7 +531,7 @@ def test_what_is_not_loaded_comes_with_a_hint(tmp_path, module, name, hint):
         (b"}q\x00(X\x01\x00\x00\x00ah\x00u", r"holds no arrays of an LSTM or GRU"),  # holds itself
         (b"](" * 100_000 + b"e" * 100_000, r"holds no arrays of an LSTM or GRU"),  # deep
         (b"(K\x01t" + b"q\x00h\x00\x86" * 99 + b"}h\x00K\x01s", r"damaged"),  # no hash of tuples
-        (b"}" + b"N" * 2_000_000, r"data\.pkl has more than 1048576 operations"),
+        (b"}" + b"N" * 2_000_000, r"data\.pkl has more than 524288 operations"),
         (b"}" + b"\x8b\xff\xff\xff\x7f", r"data\.pkl is damaged"),  # a number of 2 GiB
         (b"", r"data\.pkl is damaged"),
         (b"0", r"uses the operation POP, which no state dict needs"),

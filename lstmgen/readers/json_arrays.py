@@ -9,6 +9,7 @@ from ..errors import ModelError
 from ..npz import Array
 from ..qformat import FloatArray
 from ..weights import weights_of
+from .torch_modules import check_count
 
 
 def array_of(value: object, where: str) -> Array:
@@ -29,6 +30,7 @@ def floats_of(value: object, where: str) -> FloatArray:
 
 def arrays_of(values: Mapping[str, object], source: str) -> dict[str, Array]:
     """Return all of them by name; a ModelError lists those that are none."""
+    check_count(len(values), source)
     arrays, problems = {}, []
     for key, value in values.items():
         try:

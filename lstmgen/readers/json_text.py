@@ -1,4 +1,4 @@
-"""JSON of bounded size and depth, without names that occur twice."""
+"""JSON of bounded size, depth and number of parts, without names that occur twice."""
 
 import json
 import re
@@ -6,8 +6,10 @@ from typing import Any
 
 from ..errors import ModelError
 
-MAX_BYTES = 32 << 20
+MAX_BYTES = 16 << 20
 MAX_DEPTH = 32
+MAX_PARTS = 1 << 17
+"""Most lists, objects and texts: Python takes many times their bytes for each."""
 
 # A text, even one that does not end, or a bracket outside of texts.
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
@@ -21,10 +23,15 @@ def parse(data: bytes, where: str) -> Any:
     """
     if len(data) > MAX_BYTES:
         raise ModelError(f"{where} has {len(data)} bytes of JSON; expected at most {MAX_BYTES}")
-    depth = 0
+    depth = parts = 0
     for match in _TOKEN.finditer(data):
         token = data[match.start()]
         depth += (token in b"[{") - (token in b"]}")
+        parts += token not in b"]}"
+        if parts > MAX_PARTS:
+            raise ModelError(
+                f"{where} has more than {MAX_PARTS} lists, objects and texts; expected less"
+            )
         if depth > MAX_DEPTH:
             raise ModelError(f"{where} nests deeper than {MAX_DEPTH} levels; expected less")
     try:

@@ -55,6 +55,7 @@ def arrays_of(data: bytes, source: str) -> dict[str, Array]:
     header = parse(data[8 : 8 + length], f"{source}: header")
     if not isinstance(header, dict):
         raise ModelError(f"{source}: its header is no object; write the file anew")
+    torch_modules.check_count(len(header), source)
     values = memoryview(data)[8 + length :]
     arrays: dict[str, Array] = {}
     problems: list[str] = []

@@ -9,9 +9,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..errors import ModelError
 from ..layers import Bidirectional, Gru, Lstm
 from ..network import MAX_WEIGHTS
-from ..npz import Array
+from ..npz import MAX_ARRAYS, Array
 from ..weights import DATA_ARRAYS, data_note
 from .options import Draft, ReadOptions
 from .torch_layers import Keys, Maker, cell_gates, plain, recurrent
@@ -65,6 +66,7 @@ def read(
     title: what the file is, for the first note. ordered: whether the order of the arrays is that
     in which the modules were made, and so a hint.
     """
+    check_count(len(arrays), source)
     problems: list[str] = []
     data = [key for key in arrays if key in DATA_ARRAYS]
     groups = _grouped(arrays, source, problems)
@@ -98,6 +100,12 @@ def read(
         problems=tuple(problems),
         takes=frozenset(takes),
     )
+
+
+def check_count(count: int, source: str) -> None:
+    """Raise a ModelError if these are more arrays than any network has."""
+    if count > MAX_ARRAYS:
+        raise ModelError(f"{source} holds {count} arrays; expected at most {MAX_ARRAYS}")
 
 
 def _grouped(

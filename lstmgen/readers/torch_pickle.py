@@ -26,7 +26,7 @@ from .torch_globals import (
 MAX_BYTES = 4 << 20
 """Largest pickle; each tensor takes some hundred bytes in it."""
 
-MAX_OPERATIONS = 1 << 20
+MAX_OPERATIONS = 1 << 19
 
 class _Mark:
     """The bottom of what an operation takes off the stack."""

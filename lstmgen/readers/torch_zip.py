@@ -117,6 +117,7 @@ class _Archive:
                 f"{self._source} holds weights in several dicts: {names}; expected one; "
                 f"save that alone: {_STATE_DICT}"
             )
+        torch_modules.check_count(len(cells[0].tensors), self._source)
         problems, arrays = [], {}
         for key, value in cells[0].tensors.items():
             where = f"{self._source}: {key[:200]!a}"
