@@ -420,6 +420,10 @@ def test_order_where_the_file_states_it(tmp_path, rng):
         ({"scale": np.ones(1)}, r"array scale is unknown; expected those of LSTM, GRU, LSTMCell"),
         ({"a\nb.weight": np.ones(1)}, r"array 'a\\nb\.weight': its name has 10 characters"),
         ({"a" * 300: np.ones(1)}, r"its name has 300 characters; expected at most 200, all print"),
+        (
+            {"lstm.bias_ih_l0": np.full(16, 0x7FA00000, np.uint32).view(np.float32)},
+            r"bias_ih_l0 holds 16 values that are NaN or",  # signalling
+        ),
         ({"lstm.bias_ih_l0": np.full(16, np.nan)}, r"bias_ih_l0 holds 16 values that are NaN or"),
     ],
 )
