@@ -100,6 +100,13 @@ def test_safetensors_modules_that_fit_in_no_order(tmp_path, rng):
     refused(tmp_path, safetensors_bytes(value), message)
 
 
+def test_safetensors_modules_too_many_to_try(tmp_path, rng):
+    square = {name: tf.linear(rng, K, K) for name in "abcdefghi"}
+    value = named(lstm=tf.weights(rng, N, K), aux=tf.linear(rng, 7, 7), **square)
+    message = r"its 11 modules are too many to find their order by widths; say it with --order"
+    refused(tmp_path, safetensors_bytes(value), message)
+
+
 def test_safetensors_embedding(tmp_path, rng):
     table, lstm = tf.values(rng, 9, N), tf.weights(rng, N, K)
     network = read(tmp_path, safetensors_bytes(named(lstm=lstm, words={"weight": table})))

@@ -362,7 +362,13 @@ def test_many_modules_are_ordered_in_no_time(tmp_path, rng):
     names = [f"{letter}{number}" for letter in "pqrstu" for number in range(9)]
     modules = {name: tf.linear(rng, 2, 2) for name in names}
     value = named(**modules, lstm=tf.weights(rng, 3, 2))
-    refused(tmp_path, value, r"lstm\.W takes 3 inputs|fit in several orders")
+    refused(tmp_path, value, r"fit in several orders, such as lstm,p0,p1,")
+    value = named(**modules, lstm=tf.weights(rng, 3, 4))
+    refused(tmp_path, value, r"lstm\.W takes 3 inputs; expected 2, the width of u8")
+    hidden = {f"a{number}": tf.linear(rng, *((2, 4), (4, 2))[number % 2]) for number in range(20)}
+    value = named(**hidden, lstm=tf.weights(rng, 3, 2), z=tf.linear(rng, 2, 3))
+    got = read(tmp_path, value, order=("lstm", *hidden))
+    assert len(got.layers) == 21
 
 
 # Options that do not apply

@@ -64,6 +64,8 @@ FORMATS = (
 
 def format_of(path: str | os.PathLike[str]) -> Format:
     """Return the format of a file; a ModelError for a file that is none, or not there."""
+    if not Path(path).is_file():
+        return FORMATS[0]  # whose reader says so
     try:
         with Path(path).open("rb") as file:
             head = file.read(HEAD_BYTES)

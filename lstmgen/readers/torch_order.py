@@ -5,6 +5,7 @@ tell the rest: an order has to chain, each module taking what the one before it 
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -64,12 +65,12 @@ def arrange(
     `parts` is better than none.
     """
     layers = [layer for part in parts for layer in part.layers if not isinstance(layer, Affine)]
-    if len(parts) > MAX_LAYERS or any(line for layer in layers for line in layer.shape_problems()):
+    if not 0 < len(parts) <= MAX_LAYERS or any(line for layer in layers for line in layer.shape_problems()):
         return parts  # for the network's own checks to name
     if wanted:
         parts = sorted(parts, key=lambda part: wanted.index(part.name))
         return next((found for found in _readings(parts) if _chains(found)), parts)
-    found = _orders(parts, by_numbers=False)
+    found, sure = _orders(parts, by_numbers=False)
     kept = next((got for got in _readings(parts) if _chains(got)), None) if ordered else None
     if kept is not None:
         if len(found) > 1:
@@ -80,20 +81,25 @@ def arrange(
         return kept
     why = "the only one in which their widths fit"
     if len(found) > 1:
-        by_numbers = _orders(parts, by_numbers=True)
-        if len(by_numbers) == 1:
+        by_numbers, sure = _orders(parts, by_numbers=True)
+        if len(by_numbers) == 1 and sure:
             found, why = by_numbers, "by their widths and the numbers in their names"
-    if len(found) == 1:
+    if len(found) == 1 and sure:
         if _names(found[0]) != _names(parts):
             notes.append(
                 f"order of modules {_names(found[0], ', ')}: {why} "
                 f"(set another with --order {_names(found[0])})"
             )
         return found[0]
-    if found:
+    if len(found) > 1:
         problems.append(
             f"{source}: its modules fit in several orders, such as {_names(found[0])} or "
             f"{_names(found[1])}; say which with --order {_names(found[0])}"
+        )
+    elif not sure:
+        problems.append(
+            f"{source}: its {len(parts)} modules are too many to find their order by widths; "
+            "say it with --order"
         )
     elif not ordered:
         widths = ", ".join(f"{part.name} {part.inputs} -> {part.width}" for part in parts)
@@ -124,19 +130,46 @@ def _chains(parts: Sequence[Part]) -> bool:
     )
 
 
-def _orders(parts: list[Part], by_numbers: bool) -> list[list[Part]]:
+def _orders(parts: list[Part], by_numbers: bool) -> tuple[list[list[Part]], bool]:
     """Return an order in which the widths chain, two if there are more, or none.
 
-    Orders of the first reading that has any. by_numbers: only those in which names that differ
-    in their numbers alone, such as fc1 and fc2, follow one another as the numbers do.
+    Orders of the first reading that has any, and whether the search came to its end. by_numbers:
+    only those in which names that differ in their numbers alone, such as fc1 and fc2, follow one
+    another as the numbers do.
     """
     trials = [0]
+    found: list[list[Part]] = []
     for reading in _readings(parts):
-        found: list[list[Part]] = []
-        _extend([], reading, _follows if by_numbers else lambda part, rest: True, found, trials)
+        allowed = _follows if by_numbers else lambda part, rest: True
+        starts = _starts(reading)
+        for at, part in enumerate(reading):
+            others = reading[:at] + reading[at + 1 :]
+            if _intake(part) in starts and allowed(part, others):
+                _extend([part], others, allowed, found, trials)
         if found:
-            return found
-    return []
+            break
+    return found[:2], trials[0] <= MAX_TRIALS or len(found) > 1
+
+
+def _starts(parts: list[Part]) -> set[int]:
+    """Return the widths with which a chain of all parts can begin.
+
+    Modules are edges from width to width, and the chain goes along each once: as many lead to a
+    width as away from it, but for the first and the last.
+    """
+    balance: Counter[int] = Counter()
+    for part in parts:
+        balance[_intake(part)] += 1
+        balance[part.width] -= 1
+    odd = {width: excess for width, excess in balance.items() if excess}
+    if not odd:
+        return set(balance)
+    return {width for width in odd if sorted(odd.values()) == [-1, 1] and odd[width] == 1}
+
+
+def _intake(part: Part) -> int:
+    """Return the number of inputs, or for an embedding a width that no part has."""
+    return -1 if isinstance(part.layers[0], Embedding) else part.inputs
 
 
 def _extend(
