@@ -65,7 +65,8 @@ def arrange(
     `parts` is better than none.
     """
     layers = [layer for part in parts for layer in part.layers if not isinstance(layer, Affine)]
-    if not 0 < len(parts) <= MAX_LAYERS or any(line for layer in layers for line in layer.shape_problems()):
+    unsound = any(line for layer in layers for line in layer.shape_problems())
+    if unsound or not 0 < len(parts) <= MAX_LAYERS:
         return parts  # for the network's own checks to name
     if wanted:
         parts = sorted(parts, key=lambda part: wanted.index(part.name))
