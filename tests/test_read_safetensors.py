@@ -85,6 +85,12 @@ def test_safetensors_order_by_numbers(tmp_path, rng):
     assert [layer.name for layer in network.layers] == ["lstm", "fc10", "fc1"]
 
 
+def test_safetensors_order_by_numbers_is_noted_where_it_is_that_of_the_alphabet(tmp_path, rng):
+    value = named(lstm1=tf.weights(rng, K, K), lstm2=tf.weights(rng, K, K))
+    network = read(tmp_path, safetensors_bytes(value))
+    assert network.notes[1].startswith("order of modules lstm1, lstm2: by their widths and the num")
+
+
 def test_safetensors_order_that_has_to_be_given(tmp_path, rng, x):
     a, b = tf.weights(rng, N, N), tf.weights(rng, N, N)
     data = safetensors_bytes(named(b=b, a=a))

@@ -80,13 +80,13 @@ def arrange(
                 f"(another also fits; set it with --order {_names(kept)})"
             )
         return kept
-    why = "the only one in which their widths fit"
+    only = why = "the only one in which their widths fit"
     if len(found) > 1:
         by_numbers, sure = _orders(parts, by_numbers=True)
         if len(by_numbers) == 1 and sure:
             found, why = by_numbers, "by their widths and the numbers in their names"
     if len(found) == 1 and sure:
-        if _names(found[0]) != _names(parts):
+        if why != only or _names(found[0]) != _names(parts):
             notes.append(
                 f"order of modules {_names(found[0], ', ')}: {why} "
                 f"(set another with --order {_names(found[0])})"
