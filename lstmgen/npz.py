@@ -37,8 +37,7 @@ _PATCHED = 0x20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The earliest date a zip can hold; fixed, so that the same arrays give the same bytes."""
 
-# What zipfile, zlib and the operating system raise on damaged archives.
-_BROKEN = (
+BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
@@ -50,6 +49,7 @@ _BROKEN = (
     OverflowError,
     OSError,
 )
+"""What zipfile, zlib and the operating system raise on damaged archives."""
 
 _FROM_KERAS = "np.savez('model.npz', *model.get_weights())"
 _FROM_TORCH = "np.savez('model.npz', **{k: v.numpy() for k, v in model.state_dict().items()})"
@@ -140,7 +140,7 @@ def _read(stream: IO[bytes], source: str, limit: int) -> dict[str, Array]:
                 member.filename.removesuffix(".npy"): _member(archive, member, source)
                 for member in members
             }
-    except _BROKEN as error:
+    except BROKEN as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ModelError(
             f"{source} is damaged or truncated ({reason!a}); write or copy it anew"

@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 from lstmgen import artefact, reference
 from lstmgen.cli import main
 
+import torch_files as tf
 from builders import NETWORKS, calibration
 from tools import need_program, usable
 
@@ -448,3 +450,28 @@ def test_a_folder_with_kernels_is_for_its_own_target(folder):
     run("build", "model.npz", "--target", "arm", "-o", "out", "--name", "kws")
     refused = run("verify", "out", "--target", "host", code=2).stderr
     assert "out has kernels in assembly for armv7em; target host is x86-64" in refused
+
+
+def test_a_pytorch_file_goes_all_the_way(folder):
+    r = np.random.default_rng(0)
+    rnn, fc = tf.weights(r, 2, 3), tf.linear(r, 3, 4)
+    Path("model.pt").write_bytes(tf.torch_bytes(tf.named(fc=fc, lstm=rnn)))
+    x = r.normal(size=(4, 5, 2))
+    y = tf.recurrent(rnn, x)[:, -1] @ fc["weight"].T + fc["bias"]
+    np.savez("known.npz", x=x, y=y)
+    text = run("inspect", "model.pt", "--expect", "known.npz").stdout
+    assert "order of modules lstm, fc: the only one in which their widths fit" in text
+    assert "4 sequences: read right" in text
+    text = run("inspect", "model.pt", "--order", "lstm").stdout
+    assert "modules that --order leaves out: fc" in text
+    run("build", "model.pt", "-o", "out")
+    assert Path("out/model.c").exists()
+
+
+def test_ends_of_a_bidirectional_network(folder):
+    r = np.random.default_rng(0)
+    both = {**tf.weights(r, 2, 3), **tf.weights(r, 2, 3, suffix="_l0_reverse")}
+    Path("model.safetensors").write_bytes(tf.safetensors_bytes(tf.named(lstm=both)))
+    assert "set it with --ends state for h_n" in run("inspect", "model.safetensors").stdout
+    text = run("inspect", "model.safetensors", "--ends", "state").stdout
+    assert "last values are the last states h_n of both directions (set by --ends)" in text

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lstmgen.errors import LstmgenError, ModelError
-from lstmgen.network import Dense, Lstm, Network
+from lstmgen.layers import Dense, Embedding, Lstm
+from lstmgen.network import Network
 from lstmgen.readers import CONVENTIONS, ReadOptions, read_model
 from lstmgen.reference import run
 
@@ -321,11 +322,13 @@ def test_cells(tmp_path: Path) -> None:
     np.testing.assert_array_equal(got.b, layer.b)
 
 
-def test_modules_keep_the_order_of_the_file(tmp_path: Path) -> None:
+def test_modules_take_the_order_that_alone_fits(tmp_path: Path) -> None:
     arrays = state_dict(random_network())
-    reordered = {key: arrays[key] for key in reversed(arrays)}
+    got = read(tmp_path, {key: arrays[key] for key in reversed(arrays)})
+    assert [layer.name for layer in got.layers] == ["lstm_l0", "lstm_l1", "fc"]
+    assert got.notes[1].startswith("order of modules lstm, fc: the only one in which their widths")
     message = r"lstm_l0\.W takes 2 inputs; expected 4, the width of fc"
-    refused(tmp_path, reordered, message)
+    refused(tmp_path, arrays, message, order=("fc", "lstm"))
 
 
 @pytest.mark.parametrize(
@@ -347,12 +350,12 @@ def test_modules_keep_the_order_of_the_file(tmp_path: Path) -> None:
         (
             [],
             {"lstm.weight_ih_l0_reverse": np.ones((12, 2))},
-            r"lstm\.weight_ih_l0_reverse: part of a bidirectional LSTM, which is not supported",
+            r"lstm\.weight_hh_l0_reverse is missing; expected weight_ih, weight_hh",
         ),
         (
             [],
             {"lstm.weight_hr_l0": np.ones((2, 3))},
-            r"weight_hr_l0: part of an LSTM with projection \(proj_size\), which is not suppor",
+            r"lstm_l0\.projection is \(2, 3\); expected \(3, 3\)",
         ),
         (
             [],
@@ -360,8 +363,8 @@ def test_modules_keep_the_order_of_the_file(tmp_path: Path) -> None:
             r"original0 and 1 more: part of weight normalization \(remove it before saving\), whi",
         ),
         ([], {"lstm._packed_params": np.ones(1)}, r"part of a quantized module \(save the float"),
-        ([], {"bn.running_mean": np.ones(3)}, r"running_mean: part of batch normalization"),
-        ([], {"scale": np.ones(3)}, r"array scale is unknown; expected those of LSTM, LSTMCell an"),
+        ([], {"bn.running_mean": np.ones(3)}, r"bn\.running_var is missing; expected running_mean"),
+        ([], {"scale": np.ones(3)}, r"array scale is unknown; expected those of LSTM, GRU, LSTMCe"),
         (
             [],
             {"conv.weight": np.ones((2, 2, 2))},
@@ -374,13 +377,13 @@ def test_modules_keep_the_order_of_the_file(tmp_path: Path) -> None:
         ),
         (
             [],
-            {"emb.weight": np.ones((9, 2))},
-            r"emb\.weight belongs to an embedding, which is not supported",
+            {"emb.weight": np.ones((9, 5))},
+            r"emb\.W takes 5 inputs; expected 4, the width of fc",
         ),
         (
             [],
             {"lstm.weight_hh_l0": np.ones((9, 3))},
-            r"lstm\.weight_hh_l0 is \(9, 3\), a GRU, which is not supported; expected the \(4k",
+            r"lstm\.bias_ih_l0 is \(12,\); expected \(9,\), the rows of lstm\.weight_hh_l0",
         ),
         ([], {"lstm.weight_hh_l0": np.ones((3, 3))}, r"is \(3, 3\), a simple RNN, which is not"),
         ([], {"lstm.weight_hh_l0": np.ones((11, 3))}, r"bias_ih_l0 is \(12,\); expected \(11,\)"),
@@ -418,8 +421,9 @@ def test_state_dicts_that_are_refused(
 
 def test_an_embedding_shows_by_its_shape(tmp_path: Path) -> None:
     arrays = {"table.weight": np.ones((9, N)), **state_dict(random_network())}
-    message = r"table\.weight is \(9, 2\) and lstm_l0 takes 2 inputs, as after an embedding, which"
-    refused(tmp_path, arrays, message)
+    got = read(tmp_path, arrays)
+    assert (got.inputs, type(got.layers[0])) == (1, Embedding)
+    assert "table: Embedding of 9 rows" in got.notes
 
 
 def test_all_problems_of_a_state_dict_at_once(tmp_path: Path) -> None:

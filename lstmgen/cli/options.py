@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 import click
 
@@ -13,7 +13,7 @@ from ..codegen import EFFORTS
 from ..codegen.ctext import MAX_NAME
 from ..dataset import load_calibration
 from ..errors import ModelError, OutputError
-from ..layers import Activation
+from ..layers import Activation, Ends
 from ..network import Network, Outputs
 from ..output import read_folder
 from ..quantized import PRECISIONS, Precision, QuantizedNetwork
@@ -65,6 +65,14 @@ def model_options(command: Command) -> Command:
         click.option(
             "--outputs", type=click.Choice(["last", "sequence"]),
             help="Whether to hand on the last time step or all of them.",
+        ),
+        click.option(
+            "--ends", type=click.Choice(get_args(Ends)),
+            help="Last value of a bidirectional layer: both last states, or the last step's.",
+        ),
+        click.option(
+            "--order", metavar="NAME,...",
+            help="Modules in the order of their calls, where a file has another or none.",
         ),
         click.option("--input-range", type=_Range("LO:HI", ":"), help="Range of the inputs."),
         click.option(
@@ -171,6 +179,8 @@ def read_network(model: Path, options: dict[str, Any]) -> Network:
             convention=options.get("convention"),
             branch=cast("Branch | None", options.get("branch")),
             state_row=options.get("state_row"),
+            ends=cast("Ends | None", options.get("ends")),
+            order=tuple(options["order"].split(",")) if options.get("order") else (),
         ),
     )
 

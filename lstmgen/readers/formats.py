@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import ModelError
+from ..npz import BROKEN
 from .options import Draft, ReadOptions
 
 HEAD_BYTES = 64
@@ -47,16 +48,34 @@ _ONNX = re.compile(rb"\x08[\x01-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]")
 FORMATS = (
     Format("npz", "npz", entries=lambda names: any(name.endswith(".npy") for name in names)),
     Format("ONNX", "onnx_file", head=lambda head: _ONNX.match(head) is not None),
+    Format(
+        "PyTorch",
+        "torch_zip",
+        head=lambda head: head.startswith(b"\x80\x02\x8a\x0al\xfc\x9cF"),
+        entries=lambda names: any(f"/{name}".endswith("/data.pkl") for name in names),
+    ),
+    Format(
+        "safetensors",
+        "safetensors",
+        head=lambda head: head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 40,
+    ),
+    Format(
+        "JSON",
+        "json_models",
+        head=lambda head: head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")[:1] == b"{",
+    ),
 )
 
 
 def format_of(path: str | os.PathLike[str]) -> Format:
     """Return the format of a file; a ModelError for a file that is none, or not there."""
+    if not Path(path).is_file():
+        return FORMATS[0]  # whose reader says so
     try:
         with Path(path).open("rb") as file:
             head = file.read(HEAD_BYTES)
         names = zipfile.ZipFile(path).namelist() if head[:4] == b"PK\x03\x04" else None
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+    except BROKEN:
         return FORMATS[0]  # whose reader says what is wrong
     for known in FORMATS:
         if known.head(head) if names is None else known.entries(names):

@@ -3,18 +3,16 @@
 import os
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from .. import schema
 from ..errors import ModelError
 from ..npz import Array, read_npz
 from ..weights import DATA_ARRAYS
-from . import keras_weights, plain, state_dict
-from .options import CONVENTIONS, Draft, ReadOptions
+from . import keras_weights, plain, torch_modules
+from .options import CONVENTIONS, Draft, ReadOptions, network_name
 
 _READERS = {
     "schema": lambda arrays, source, name: _of_schema(arrays, source),
-    "state-dict": state_dict.read,
     "keras": keras_weights.read,
     "plain": plain.read,
     "plain-keras": plain.read_keras,
@@ -22,7 +20,7 @@ _READERS = {
 
 _MARKS = {
     "schema": re.compile(re.escape(schema.KEY)),
-    "state-dict": re.compile(r"(.+\.)?(weight|bias)_(ih|hh|hr)(_l\d+)?(_reverse)?"),
+    "state-dict": torch_modules.RECURRENT,
     "keras": re.compile(r"arr_\d+"),
     "plain": re.compile(r"[WRb]\d+"),
     "plain-keras": re.compile(r"lstm\d+_[WRb]"),
@@ -34,9 +32,11 @@ def read(path: str | os.PathLike[str], options: ReadOptions) -> Draft:
     """Return what the arrays of a file tell, by the convention wanted or the one that fits."""
     arrays = read_npz(path)
     source = str(path)
-    stem = Path(path).stem
-    name = stem if stem.isprintable() and len(stem) <= 64 else "model"
-    return _READERS[convention_of(arrays, source, options.convention)](arrays, source, name)
+    name = network_name(path)
+    convention = convention_of(arrays, source, options.convention)
+    if convention == "state-dict":
+        return torch_modules.read(arrays, source, name, options)
+    return _READERS[convention](arrays, source, name)
 
 
 def convention_of(arrays: Mapping[str, Array], source: str, wanted: str | None = None) -> str:

@@ -1,11 +1,13 @@
 """What arrays cannot tell: the user's word for it, the defaults, and the notes on both."""
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal, cast, get_args
 
 from ..folding import Affine, fit_problems, fold
-from ..layers import Activation, Dense, Layer, Lstm
+from ..layers import Activation, Dense, Ends, Layer, Lstm
 from ..network import Network, Outputs
 from ..weights import build_network
 
@@ -39,6 +41,9 @@ class ReadOptions:
     branch: the branch of each ONNX If whose condition is not constant.
     state_row: the sequence of a batch whose initial states to take, where an ONNX file has
         different ones.
+    ends: what a bidirectional layer hands on as its last value.
+    order: names of modules in the order in which they follow one another, where a file does not
+        keep it; those not named are left out.
     """
 
     head: Head | None = None
@@ -48,6 +53,8 @@ class ReadOptions:
     convention: str | None = None
     branch: Branch | None = None
     state_row: int | None = None
+    ends: Ends | None = None
+    order: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ class Draft:
     stored: whether the file states the activations and the outputs.
     outputs, input_range: the file's word, or None.
     problems: what is wrong with the arrays, a line each.
+    takes: which of the options "ends" and "order" the reader heeded, as the file leaves them open.
     """
 
     source: str
@@ -70,6 +78,13 @@ class Draft:
     input_range: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    takes: frozenset[str] = frozenset()
+
+
+def network_name(path: str | os.PathLike[str]) -> str:
+    """Return a network's name made of its file's, if that is printable and not too long."""
+    stem = Path(path).stem
+    return stem if stem.isprintable() and 0 < len(stem) <= 64 else "model"
 
 
 def complete(draft: Draft, options: ReadOptions) -> Network:
@@ -109,6 +124,15 @@ def _option_problems(draft: Draft, options: ReadOptions) -> Iterator[str]:
             continue  # where layers could not be read, not all names are known
         what = "is no dense layer" if name in others else "names no layer"
         yield f"{draft.source}: --activation {name}={activation}: {name!a} {what}; {known}"
+    if options.order and "order" not in draft.takes:
+        yield f"{draft.source}: --order does not apply: the file states the order of its layers"
+    if options.ends is not None and options.ends not in get_args(Ends):
+        yield f"--ends {options.ends}: unknown; expected one of {', '.join(get_args(Ends))}"
+    elif options.ends is not None and "ends" not in draft.takes:
+        yield (
+            f"{draft.source}: --ends {options.ends} does not apply: there is no bidirectional "
+            "layer whose last values the file leaves open"
+        )
     if options.head is None:
         return
     if options.head not in HEADS:
@@ -151,6 +175,8 @@ def _notes(
     for before, layer in zip(draft.layers, layers, strict=True):
         if isinstance(before, Dense):
             yield _activation_note(draft, before, cast(Dense, layer), options)
+    if options.head is not None and layers and isinstance(layers[-1], Affine):
+        yield f"{layers[-1].name}: activation {_of_head(options.head)} behind it (set by --head)"
     if options.outputs:
         yield f"outputs {options.outputs} (set by --outputs)"
     elif draft.outputs:
