@@ -42,6 +42,8 @@ class Format:
 
 FORMATS = (
     Format("npz", "npz", entries=lambda names: any(name.endswith(".npy") for name in names)),
+    Format("Keras .keras", "keras", entries=lambda names: "config.json" in names),
+    Format("Keras .h5", "keras", head=lambda head: head.startswith(b"\x89HDF\r\n\x1a\n")),
 )
 
 
