@@ -4,13 +4,14 @@ An LSTM's gates are i, f, c, o there (c is what is called g here), a GRU's z, r,
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import ModelError
-from ..folding import Affine
-from ..layers import Activation, Dense, Embedding, Gru, Lstm
+from ..folding import Affine, fold
+from ..layers import Activation, Dense, Embedding, Gru, Layer, Lstm
 from ..qformat import FloatArray
 
 NOTE = "kernels transposed; gates stand as i, f, c, o (c is g) in an LSTM, as z, r, h in a GRU"
@@ -120,6 +121,26 @@ def normalization(
     if invert:
         return Affine(name, deviation, mean)
     return Affine.standardising(name, mean, deviation)
+
+
+def activated(
+    layers: Sequence[Layer | Affine], activation: Activation
+) -> list[Layer | Affine] | None:
+    """Return the layers with a function applied to what the last hands on.
+
+    A linear dense layer takes it, or normalization, with the dense layer before if there is
+    one; None if neither is at the end.
+    """
+    at = len(layers)
+    while at and isinstance(layers[at - 1], Affine):
+        at -= 1
+    before = layers[at - 1] if at else None
+    if isinstance(before, Dense) and before.activation == "linear":
+        at -= 1
+    folded = fold(layers[at:])
+    if len(folded) != 1 or not isinstance(folded[0], Dense):
+        return None
+    return [*layers[:at], replace(folded[0], activation=activation)]
 
 
 def _check_matrices(name: str, arrays: Sequence[FloatArray]) -> None:

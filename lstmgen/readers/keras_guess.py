@@ -23,8 +23,8 @@ Part = Mapping[str, FloatArray]
 
 WHOLE = "save the whole model (model.save('model.keras')) to have it told"
 
-_IDLE = ("input", "dropout", "spatial_dropout1d", "gaussian_dropout", "gaussian_noise",
-         "alpha_dropout", "activity_regularization", "identity")  # fmt: skip
+_IDLE = ("input", "input_layer", "dropout", "spatial_dropout1d", "gaussian_dropout",
+         "gaussian_noise", "alpha_dropout", "activity_regularization", "identity")  # fmt: skip
 
 _UNTOLD = {
     "activation": "its function is not stored; set it on the dense layer before it",
@@ -109,7 +109,8 @@ def _draft(
     file: Hdf5, name: str, blocks: Sequence[Block], notes: list[str], problems: list[str]
 ) -> Draft:
     layers: list[Layer | Affine] = []
-    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+    for number, block in enumerate(blocks):
+        following = blocks[number + 1] if number + 1 < len(blocks) else None
         layers += block.merged(following, notes)
     notes.append(
         "not stored and taken to be Keras' defaults: tanh and sigmoid in recurrent layers, "

@@ -2,30 +2,28 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, cast
 
 import numpy as np
 
 from ..errors import ModelError
-from ..folding import Affine, fold
+from ..folding import Affine
 from ..layers import Activation, Dense, Layer
 from ..qformat import FloatArray
 from . import keras_cells, keras_recurrent
+from .keras_affine import affine_of, shown
 from .keras_config import Entry, child, class_of, is_custom
-from .keras_recurrent import function_name
+from .keras_functions import check_relu, dense_function
 from .keras_store import Slot, Store
 
 _NOTHING = ("InputLayer", "Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise",
             "AlphaDropout", "ActivityRegularization", "Identity")  # fmt: skip
 """Layers that hand their input on once the network is trained."""
 
-_FUNCTIONS = ("linear", "relu", "tanh", "sigmoid", "softmax")
-
 _HINTS = {
     "Lambda": "its Python code is never loaded; express it in layers or leave it to the caller",
     "GetItem": "expected x[:, -1, :] of a sequence, or return_sequences=False",
     "SlicingOpLambda": "expected return_sequences=False in the layer before",
-    "RepeatVector": "a decoder that repeats one vector; expected return_sequences=True before it",
+    "RepeatVector": "it repeats one vector for a decoder; expected layers that hand on every step",
 }
 """What to say of layers that are not supported beyond that."""
 
@@ -84,9 +82,9 @@ class Builder:
             "Activation": self._activation,
             "ReLU": self._relu,
             "Softmax": self._softmax,
-            "BatchNormalization": self._batch_normalization,
-            "Normalization": self._normalization,
-            "Rescaling": self._rescaling,
+            "BatchNormalization": self._affine,
+            "Normalization": self._affine,
+            "Rescaling": self._affine,
             "Embedding": self._embedding,
             "Masking": self._masking,
             "Reshape": self._reshape,
@@ -154,7 +152,7 @@ class Builder:
 
     def _dense(self, entry: Entry, part: str = "") -> None:
         config = entry.config if not part else child(child(entry.config, "layer"), "config")
-        activation = self._known(entry, config.get("activation"))
+        activation = dense_function(entry, config.get("activation"))
         leaves = ["kernel", "bias"] if config.get("use_bias", True) else ["kernel"]
         arrays = self._take(entry, *leaves, part=part)
         units, shape = config.get("units"), arrays[0].shape
@@ -178,26 +176,11 @@ class Builder:
         elif kind == "Activation":
             self._activation(replace(entry, config=child(inner, "config")))
 
-    def _known(self, entry: Entry, value: object) -> Activation:
-        name = function_name(value)
-        if name not in _FUNCTIONS:
-            raise ModelError(
-                f"layer {entry.name}: activation {name} is not supported; expected one of "
-                f"{', '.join(_FUNCTIONS)}"
-            )
-        return cast(Activation, name)
-
     def _activation(self, entry: Entry) -> None:
-        self._activate(entry, self._known(entry, entry.config.get("activation")))
+        self._activate(entry, dense_function(entry, entry.config.get("activation")))
 
     def _relu(self, entry: Entry) -> None:
-        limits = {"max_value": None, "negative_slope": 0, "threshold": 0}
-        found = [key for key, plain in limits.items() if (entry.config.get(key) or plain) != plain]
-        if found:
-            raise ModelError(
-                f"layer {entry.name}: {found[0]} is {entry.config[found[0]]!a}; expected a plain "
-                "ReLU"
-            )
+        check_relu(entry)
         self._activate(entry, "relu")
 
     def _softmax(self, entry: Entry) -> None:
@@ -214,16 +197,9 @@ class Builder:
         """Give the function to the layer before, or to a dense layer of the unit matrix."""
         if activation == "linear" or self._broken:
             return
-        # Normalization behind a linear dense layer goes into that layer.
-        at = len(self.layers)
-        while at and isinstance(self.layers[at - 1], Affine):
-            at -= 1
-        before = self.layers[at - 1] if at else None
-        if isinstance(before, Dense) and before.activation == "linear":
-            at -= 1
-        folded = fold(self.layers[at:]) if at < len(self.layers) else []
-        if len(folded) == 1 and isinstance(folded[0], Dense):
-            self.layers[at:] = [replace(folded[0], activation=activation)]
+        activated = keras_cells.activated(self.layers, activation)
+        if activated is not None:
+            self.layers = activated
             return
         width = self._width
         if width is None:
@@ -234,54 +210,9 @@ class Builder:
         self._append(Dense(entry.name, np.eye(width), np.zeros(width), activation))
         self.notes.append(f"{entry.name}: becomes a dense layer of the unit matrix")
 
-    def _batch_normalization(self, entry: Entry) -> None:
-        config = entry.config
-        self._check_axis(entry)
-        names = ["gamma"] if config.get("scale", True) else []
-        names += ["beta"] if config.get("center", True) else []
-        names += ["moving_mean", "moving_variance"]
-        found = dict(zip(names, self._take(entry, *names), strict=True))
+    def _affine(self, entry: Entry) -> None:
+        self._append(affine_of(entry, self._store, self._width, self.sequence))
         self.notes.append(f"{entry.name}: folded into the weights beside it")
-        self._append(
-            keras_cells.batch_normalization(
-                entry.name,
-                found.get("gamma"),
-                found.get("beta"),
-                found["moving_mean"],
-                found["moving_variance"],
-                _number(entry, "epsilon", keras_cells.EPSILON),
-            )
-        )
-
-    def _check_axis(self, entry: Entry) -> None:
-        axis = entry.config.get("axis", -1)
-        last = 2 if self.sequence else 1
-        if axis not in (-1, [-1], last, [last], None):
-            raise ModelError(
-                f"layer {entry.name}: axis is {axis!a}; expected the last axis, the features"
-            )
-
-    def _normalization(self, entry: Entry) -> None:
-        self._check_axis(entry)
-        given = [entry.config.get(key) for key in ("mean", "variance")]
-        if given == [None, None]:
-            mean, variance, _ = self._take(entry, "mean", "variance", "count")
-        else:
-            mean, variance = (_vector(entry, key) for key in ("mean", "variance"))
-        invert = bool(entry.config.get("invert"))
-        made = keras_cells.normalization(entry.name, mean, variance, self._width, invert)
-        self._append(made)
-        self.notes.append(f"{entry.name}: folded into the weights beside it")
-
-    def _rescaling(self, entry: Entry) -> None:
-        scale, offset = (_vector(entry, key) for key in ("scale", "offset"))
-        size = self._width if scale.size == offset.size == 1 else max(scale.size, offset.size)
-        if not size or {scale.size, offset.size} - {1, size}:
-            raise ModelError(
-                f"layer {entry.name}: scale and offset are {scale.shape} and {offset.shape}; "
-                "expected one number for each input"
-            )
-        self._append(Affine(entry.name, np.resize(scale, size), np.resize(offset, size)))
 
     def _embedding(self, entry: Entry) -> None:
         if self.layers:
@@ -301,7 +232,7 @@ class Builder:
             )
         self.masked = True
         value = entry.config.get("mask_value", 0.0)
-        self.notes.append(_mask_note(entry, f"all its inputs are {_shown(value)}"))
+        self.notes.append(_mask_note(entry, f"all its inputs are {shown(value)}"))
 
     def _last_step(self, entry: Entry) -> None:
         """x[:, -1, :]: as a layer before it would give without return_sequences."""
@@ -318,7 +249,7 @@ class Builder:
         if not self.layers and not self.masked and len(target) <= 2:
             self._shape = tuple(n if n > 0 else None for n in target)
             self.notes.append(
-                f"{entry.name}: left to the caller; give x as (steps, inputs) = {_shown(target)}"
+                f"{entry.name}: left to the caller; give x as (steps, inputs) = {shown(target)}"
             )
             return
         width = self._width
@@ -327,12 +258,12 @@ class Builder:
         if self.layers and not self.sequence and not self._broken:
             self._reshaped = entry.name  # at the end it is only another view of the outputs
             self.notes.append(
-                f"{entry.name}: left to the caller; the outputs are Keras' {_shown(target)} in "
+                f"{entry.name}: left to the caller; the outputs are Keras' {shown(target)} in "
                 "one row"
             )
             return
         raise ModelError(
-            f"layer {entry.name} reshapes to {_shown(target)}, which is not supported here; "
+            f"layer {entry.name} reshapes to {shown(target)}, which is not supported here; "
             "expected a Reshape of the input or of the last outputs"
         )
 
@@ -361,27 +292,3 @@ def _mask_note(entry: Entry, when: str) -> str:
         "over the number that remain"
     )
 
-
-def _shown(value: object) -> str:
-    return ascii(value)[:60]
-
-
-def _number(entry: Entry, key: str, default: float) -> float:
-    value: Any = entry.config.get(key, default)
-    if not isinstance(value, int | float) or not np.isfinite(value):
-        raise ModelError(f"layer {entry.name}: {key} is {_shown(value)}; expected a number")
-    return float(value)
-
-
-def _vector(entry: Entry, key: str) -> FloatArray:
-    """Return a number or (nested) list of numbers of a config as a vector."""
-    value: Any = entry.config.get(key)
-    if isinstance(value, dict):  # a serialized array
-        value = child(value, "config").get("value", value)
-    try:
-        found = np.asarray(value, np.float64).ravel()
-    except (ValueError, TypeError, OverflowError):
-        found = np.full(1, np.nan)
-    if not found.size or not np.isfinite(found).all():
-        raise ModelError(f"layer {entry.name}: {key} is {_shown(value)}; expected numbers")
-    return found

@@ -9,6 +9,7 @@ from ..layers import Bidirectional, Direction, Ends, Gru, Layer, Lstm, Merge, re
 from ..qformat import FloatArray
 from . import keras_cells
 from .keras_config import Config, Entry, child, class_of, is_custom, snake
+from .keras_functions import function_name
 from .keras_store import Slot, Store
 
 KINDS = ("LSTM", "GRU", "RNN", "Bidirectional")
@@ -18,19 +19,6 @@ _MERGES: dict[str, Merge] = {
 }  # fmt: skip
 
 _CELLS = ("tanh", "sigmoid", "relu", "linear")
-
-
-def function_name(value: object) -> str:
-    """Return the name of an activation function in a config; None is linear."""
-    if value is None:
-        return "linear"
-    if isinstance(value, dict):
-        inner = value.get("config")
-        plain = isinstance(inner, str) and class_of(value) == "function"
-        registered = value.get("registered_name") in (None, "function", inner)
-        own = str(value.get("module", "")).split(".")[0] == "keras"
-        return str(inner) if plain and registered and own else f"custom {class_of(value)} {inner!a}"
-    return {"softmax_v2": "softmax"}.get(str(value), str(value)[:60])
 
 
 def recurrent_layers(entry: Entry, store: Store, version: int) -> list[Layer]:
