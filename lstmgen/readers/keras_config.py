@@ -32,6 +32,7 @@ class Entry:
     path: where Keras 3 puts its weights: classes and their order, not names.
     group: where .h5 files put them: the name of the outermost layer that it lies in.
     nested: whether that is a model around it. mask: whether its call was given a mask.
+    slices: the index, if it takes a part of a tensor, with None for all along an axis.
     """
 
     kind: str
@@ -42,7 +43,7 @@ class Entry:
     group: str
     nested: bool = False
     mask: bool = False
-    slices: tuple[Any, ...] | None = None
+    slices: tuple[Any, ...] = ()
 
 
 def parse(text: str | bytes, where: str) -> Config:
@@ -137,6 +138,7 @@ class _Chain:
                 yield from self.model(layer, f"{place}/", group or own, depth + 1)
                 continue
             node = _node(layer)
+            mask = _tensors(child(node, "kwargs").get("mask"))
             yield Entry(
                 kind=class_of(layer),
                 name=self._unique(own, place),
@@ -145,8 +147,8 @@ class _Chain:
                 path=place,
                 group=group or own,
                 nested=group is not None,
-                mask=bool(_tensors(child(node, "kwargs").get("mask"))),
-                slices=_slices(node),
+                mask=bool(mask),
+                slices=_slices(layer),
             )
 
     def _unique(self, own: str, place: str) -> str:
@@ -173,7 +175,9 @@ class _Chain:
             name, node, tensor = following
             layer = layers[numbers[name]]
             order.append(numbers[name])
-            if (node, tensor) != (0, 0) or len(_calls(layer)) > 1:
+            # A nested model's first node in Keras 2 is the model itself.
+            first = node == 0 or (node == 1 and class_of(layer) in MODELS)
+            if not first or tensor != 0 or len(_calls(layer)) > 1:
                 self._problems.append(
                     f"{self._source}: layer {name!a} is used more than once, or its state is used; "
                     "expected a chain of layers, each with one use"
@@ -276,14 +280,19 @@ def _tensors(value: Any) -> list[tuple[str, int, int]]:
     return found
 
 
-def _slices(node: Config) -> tuple[Any, ...] | None:
-    """Return the index of a Keras 3 GetItem call, `slice(None)` where it takes all."""
-    args = node.get("args")
-    if not isinstance(args, list) or len(args) < 2 or not isinstance(args[1], list):
-        return None
+def _slices(layer: Config) -> tuple[Any, ...]:
+    """Return the index by which Keras 2 or 3 takes a part of a tensor, None where it takes all."""
+    calls = _calls(layer)
+    index: Any = None
+    if class_of(layer) == "GetItem":
+        args = _node(layer).get("args")
+        index = args[1] if isinstance(args, list) and len(args) > 1 else None
+    elif class_of(layer) == "SlicingOpLambda" and calls and isinstance(calls[0], list):
+        last = calls[0][-1] if calls[0] else None
+        index = last.get("slice_spec") if isinstance(last, dict) else None
     found: list[Any] = []
-    for item in args[1]:
-        whole = {"start": None, "stop": None, "step": None}
-        is_slice = isinstance(item, dict) and item.get("class_name") == "__slice__"
-        found.append(slice(None) if is_slice and item.get("config") == whole else item)
+    for item in index if isinstance(index, list) else ():
+        limits = child(item, "config") or item if isinstance(item, dict) else item
+        whole = limits == {"start": None, "stop": None, "step": None}
+        found.append(None if whole else item)
     return tuple(found)

@@ -56,7 +56,7 @@ _CELL = ("kernel", "recurrent_kernel", "bias")
 def of_paths(file: Hdf5, name: str) -> Draft:
     """Return the network of Keras 3's .weights.h5, its layers ordered by their widths."""
     root = "layers" if "layers" in file.groups else "_layer_checkpoint_dependencies"
-    problems, notes = [], ["Keras 3 weights alone", keras_cells.NOTE]
+    problems, notes = [], ["Keras weights alone (.weights.h5)", keras_cells.NOTE]
     if root not in file.groups:
         found = ", ".join(ascii(key) for key in file.below("")[:6]) or "nothing"
         raise ModelError(
@@ -88,7 +88,7 @@ def of_paths(file: Hdf5, name: str) -> Draft:
 
 def of_names(file: Hdf5, name: str) -> Draft:
     """Return the network of Keras 2's save_weights: layers in the model's order."""
-    notes, problems = ["Keras 2 weights alone", keras_cells.NOTE], []
+    notes, problems = ["Keras weights alone (Keras 2 .h5)", keras_cells.NOTE], []
     blocks: list[Block] = []
     for own in file.words("", "layer_names") or ():
         keys = [f"{own}/{key}" for key in file.words(own, "weight_names") or ()]
@@ -114,7 +114,7 @@ def _draft(
         layers += block.merged(following, notes)
     notes.append(
         "not stored and taken to be Keras' defaults: tanh and sigmoid in recurrent layers, "
-        f"forward, no mask; {WHOLE}"
+        f"forward, no mask, states that start at zero; {WHOLE}"
     )
     return Draft(file.source, name, tuple(layers), notes=tuple(notes), problems=tuple(problems))
 
@@ -216,8 +216,8 @@ def _block(name: str, both: bool, parts: Sequence[Part], notes: list[str]) -> Bl
         return Block(name, (made,))
     found = ", ".join(f"{leaf} {array.shape}" for leaf, array in part.items())
     raise ModelError(
-        f"layer {name!a} has arrays {ascii(found)[1:161]}, which is not supported; expected those "
-        "of LSTM, GRU, Bidirectional, Dense, BatchNormalization or Embedding"
+        f"layer {name!a} has arrays {ascii(found)[1:-1][:160]}, which is not supported; expected "
+        "those of LSTM, GRU, Bidirectional, Dense, BatchNormalization or Embedding"
     )
 
 

@@ -21,8 +21,8 @@ _NOTHING = ("InputLayer", "Dropout", "SpatialDropout1D", "GaussianDropout", "Gau
 
 _HINTS = {
     "Lambda": "its Python code is never loaded; express it in layers or leave it to the caller",
-    "GetItem": "expected x[:, -1, :] of a sequence, or return_sequences=False",
-    "SlicingOpLambda": "expected return_sequences=False in the layer before",
+    "GetItem": "expected x[:, -1, :] of a sequence without a mask, or return_sequences=False",
+    "SlicingOpLambda": "expected x[:, -1, :] of a sequence without a mask",
     "RepeatVector": "it repeats one vector for a decoder; expected layers that hand on every step",
 }
 """What to say of layers that are not supported beyond that."""
@@ -90,6 +90,7 @@ class Builder:
             "Reshape": self._reshape,
             "Flatten": self._flatten,
             "GetItem": self._last_step,
+            "SlicingOpLambda": self._last_step,
         }
         return handlers.get(kind, self._unsupported)
 
@@ -236,9 +237,7 @@ class Builder:
 
     def _last_step(self, entry: Entry) -> None:
         """x[:, -1, :]: as a layer before it would give without return_sequences."""
-        index = entry.slices or ()
-        whole = slice(None)
-        if index not in ((whole, -1), (whole, -1, whole)) or not self.sequence or self.masked:
+        if entry.slices not in ((None, -1), (None, -1, None)) or not self.sequence or self.masked:
             self._unsupported(entry)
         self.sequence = False
 
