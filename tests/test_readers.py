@@ -467,17 +467,16 @@ def gru(gates: int, k: int = K) -> list[np.ndarray]:
 @pytest.mark.parametrize(
     ("weights", "message"),
     [
-        (gru(3), r"arr_0 and arr_1 are kernels of a GRU, which is not supported"),
-        ([*gru(3), np.ones((2, 9))], r"arr_0 and arr_1 are kernels of a GRU"),
+        ([*gru(3), np.ones((2, 8))], r"dense0\.W takes 2 inputs; expected 3, the width of gru0"),
         (gru(1), r"arr_0 and arr_1 fit a SimpleRNN, which is not supported, or two dense layers"),
         (
-            [*gru(4), np.ones(12), *[np.ones(3)] * 4],
+            [*gru(4), np.ones(12), *[np.ones(3)] * 3],
             r"arr_3 is \(3,\); expected a kernel \(inputs, outputs\) here; it seems arr_3, arr_4, "
-            r"arr_5, arr_6 to be normalization \(gamma, beta, mean, variance\), which is not supp",
+            r"arr_5 to be normalization, expected as gamma, beta, mean, variance, which is not supp",
         ),
         (
-            [*gru(4), np.ones(12), *gru(4), np.ones(12)],
-            r"arr_3 repeats the shapes of lstm0: a Bidirectional layer, which is not supported",
+            [*gru(4), np.ones(12), np.ones((3, 4)), *[np.ones(4)] * 4],
+            r"arr_4, arr_5, arr_6, arr_7 may be a bias and normalization or only the latter; expec",
         ),
         ([np.ones((3, 3, 8)), *gru(4)], r"arr_0 is \(3, 3, 8\); .* a convolution or another layer"),
         ([*gru(4), np.ones(())], r"arr_2 is \(\); expected a kernel"),

@@ -64,6 +64,8 @@ FORMATS = (
         "json_models",
         head=lambda head: head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")[:1] == b"{",
     ),
+    Format("Keras .keras", "keras", entries=lambda names: "config.json" in names),
+    Format("Keras .h5", "keras", head=lambda head: head.startswith(b"\x89HDF\r\n\x1a\n")),
 )
 
 

@@ -1,20 +1,23 @@
 """Keras weights in order: np.savez("model.npz", *model.get_weights()).
 
 The arrays have no names (arr_0, arr_1, ...); shapes tell what they are. A recurrent kernel is
-(k, 4k), so a kernel followed by one belongs to an LSTM, and any other two-dimensional array to a
-dense layer; both may be followed by a bias. Chained widths leave no second reading but for a
-SimpleRNN, which looks like two dense layers and is refused.
+(k, 4k) or (k, 3k), so a kernel followed by one belongs to an LSTM or a GRU, four equal vectors
+are batch normalization, two and a number are standardisation, and any other two-dimensional
+array belongs to a dense layer, or in front, without bias, to an embedding. Two equal recurrent
+layers are a bidirectional one where the widths leave no other reading. Chained widths leave no
+second reading but for a SimpleRNN, which looks like two dense layers and is refused.
 """
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from ..errors import ModelError
-from ..layers import Dense, Layer, Lstm
+from ..folding import Affine
+from ..layers import Bidirectional, Dense, Embedding, Gru, Layer, Lstm
 from ..npz import Array
 from ..qformat import FloatArray
 from ..weights import DATA_ARRAYS, data_note, weights_of
+from . import keras_cells
+from .keras_order import Block
 from .options import Draft
 
 _NAMED = "use PyTorch's or lstmgen's own names (docs/model-npz.md) for such a network"
@@ -41,7 +44,7 @@ def read(arrays: Mapping[str, Array], source: str, name: str) -> Draft:
         except ModelError as error:
             problems.append(str(error))
     notes = ["Keras weights in order; kernels transposed, gate order i, f, c, o (c is g)"]
-    layers: list[Layer] = []
+    layers: list[Layer | Affine] = []
     if not problems:
         try:
             layers = _Parser(values, source).layers(notes)
@@ -60,72 +63,104 @@ class _Parser:
         self._source = source
         self._at = 0
 
-    def layers(self, notes: list[str]) -> list[Layer]:
+    def layers(self, notes: list[str]) -> list[Layer | Affine]:
         """Return all layers, and append a note for each."""
-        layers: list[Layer] = []
+        found: list[Layer | Affine] = []
         while self._at < len(self._values):
             start = self._at
-            self._refuse(layers)
-            kinds = [type(layer) for layer in layers]
-            layer: Layer
-            if self._is_recurrent(4):
-                layer = self._lstm(f"lstm{kinds.count(Lstm)}")
-            else:
-                layer = self._dense(f"dense{kinds.count(Dense)}")
-            layers.append(layer)
+            self._refuse()
+            try:
+                layer = self._next(found)
+            except ModelError as error:
+                raise ModelError(f"{self._source}: {self._keys[start]}: {error}") from error
+            found.append(layer)
             notes.append(f"{layer.name}: {', '.join(self._keys[start : self._at])}")
-            if self._values[self._at - 1].ndim == 2:
+            if isinstance(layer, Lstm | Gru | Dense) and not self._has_bias(layer):
                 notes.append(f"{layer.name}: no bias array, so the bias is zero")
-        return layers
+            notes += _assumed(layer)
+        blocks = [Block(layer.name, (layer,)) for layer in _paired(found)]
+        merged: list[Layer | Affine] = []
+        for number, block in enumerate(blocks):
+            following = blocks[number + 1] if number + 1 < len(blocks) else None
+            merged += block.merged(following, notes)
+        return merged
 
-    def _lstm(self, name: str) -> Lstm:
-        kernel, recurrent = self._take(), self._take()
-        rows = recurrent.shape[1]
-        return Lstm(name, _turned(kernel), _turned(recurrent), self._bias(rows))
+    def _next(self, before: Sequence[Layer | Affine]) -> Layer | Affine:
+        kinds = [type(layer) for layer in before]
+        if self._is_recurrent(4):
+            rows = self._values[self._at + 1].shape[1]
+            name = f"lstm{kinds.count(Lstm)}"
+            return keras_cells.lstm(name, self._arrays(2, ((rows,),)))
+        if self._is_recurrent(3):
+            rows = self._values[self._at + 1].shape[1]
+            name = f"gru{kinds.count(Gru)}"
+            return keras_cells.gru(name, self._arrays(2, ((rows,), (2, rows))))
+        if self._values[self._at].ndim == 1:
+            name = f"norm{kinds.count(Affine)}"
+            if len(self._run()) == 2:
+                mean, variance, _ = self._arrays(3)
+                return keras_cells.normalization(name, mean, variance, None)
+            gamma, beta, mean, variance = self._arrays(4)
+            return keras_cells.batch_normalization(name, gamma, beta, mean, variance)
+        following = self._values[self._at + 1 : self._at + 3]
+        if not self._at and following and following[0].shape[:1] == self._values[0].shape[1:]:
+            self._at = 1
+            recurrent = self._is_recurrent(4) or self._is_recurrent(3)
+            self._at = 0
+            if recurrent:
+                return keras_cells.embedding("embedding0", *self._arrays(1))
+        columns = self._values[self._at].shape[1]
+        return keras_cells.dense(f"dense{kinds.count(Dense)}", self._arrays(1, ((columns,),)))
 
-    def _dense(self, name: str) -> Dense:
-        kernel = self._take()
-        return Dense(name, _turned(kernel), self._bias(kernel.shape[1]))
+    def _arrays(self, count: int, biases: Sequence[tuple[int, ...]] = ()) -> list[FloatArray]:
+        """Take `count` arrays, and a bias of one of the shapes if there is one."""
+        following = self._values[self._at + count : self._at + count + 1]
+        if following and following[0].shape in biases:
+            count += 1
+        self._at += count
+        return self._values[self._at - count : self._at]
 
-    def _take(self) -> FloatArray:
-        self._at += 1
-        return self._values[self._at - 1]
+    def _has_bias(self, layer: Lstm | Gru | Dense) -> bool:
+        """Tell whether the array taken last was the layer's bias."""
+        rows = layer.b.size
+        after = isinstance(layer, Gru) and layer.reset_after
+        return self._values[self._at - 1].shape == ((2, rows) if after else (rows,))
 
-    def _bias(self, rows: int) -> FloatArray:
-        """Take the bias if there is one: no layer begins with a one-dimensional array."""
-        following = self._values[self._at : self._at + 1]
-        if following and following[0].ndim == 1 and following[0].shape == (rows,):
-            return self._take()
-        return np.zeros(rows)
-
-    def _is_recurrent(self, gates: int, at: int | None = None) -> bool:
-        """Tell whether the arrays at `at` are kernel and recurrent kernel of that many gates."""
-        at = self._at if at is None else at
-        pair = self._values[at : at + 2]
+    def _is_recurrent(self, gates: int) -> bool:
+        """Tell whether kernel and recurrent kernel of that many gates come next."""
+        pair = self._values[self._at : self._at + 2]
         if len(pair) < 2 or pair[0].ndim != 2 or pair[1].ndim != 2 or 0 in pair[1].shape:
             return False
         k, columns = pair[1].shape
         return bool(columns == gates * k == pair[0].shape[1])
 
-    def _refuse(self, layers: Sequence[Layer]) -> None:
+    def _run(self) -> list[str]:
+        """Return the names of the equally long vectors that come next."""
+        first, run = self._values[self._at], []
+        for key, value in zip(self._keys[self._at :], self._values[self._at :], strict=True):
+            if first.ndim != 1 or value.shape != first.shape:
+                break
+            run.append(key)
+        return run
+
+    def _is_normalization(self) -> bool:
+        run, after = len(self._run()), self._values[self._at + 2 : self._at + 3]
+        return run == 4 or (run == 2 and bool(after) and after[0].shape == ())
+
+    def _refuse(self) -> None:
         """Raise a ModelError if the next arrays are something that is not supported."""
         key, first = self._keys[self._at], self._values[self._at]
         where = f"{self._source}: {key}"
-        if first.ndim != 2 or 0 in first.shape:
-            vectors = self._vectors()
+        if (first.ndim != 2 or 0 in first.shape) and not (first.size and self._is_normalization()):
+            run = ", ".join(self._run())
             what = (
-                f"{vectors} to be normalization (gamma, beta, mean, variance)"
-                if vectors
+                f"{run} to be normalization, expected as gamma, beta, mean, variance"
+                if run
                 else "a convolution or another layer"
             )
             raise ModelError(
                 f"{where} is {first.shape}; expected a kernel (inputs, outputs) here; it seems "
                 f"{what}, which is not supported"
-            )
-        if self._is_recurrent(3):
-            raise ModelError(
-                f"{where} and {self._keys[self._at + 1]} are kernels of a GRU, "
-                "which is not supported"
             )
         if self._is_recurrent(1):
             raise ModelError(
@@ -139,25 +174,60 @@ class _Parser:
                     f"{where} is {first.shape} and {self._keys[self._at + 1]} {second.shape}, in "
                     f"PyTorch's orientation; expected Keras' (n, 4k) and (k, 4k); {_NAMED}"
                 )
-        below = layers[-1] if layers else None
-        if isinstance(below, Lstm) and self._is_recurrent(4):
-            same = first.shape[::-1] == below.W.shape
-            if same and below.inputs != below.units:
-                raise ModelError(
-                    f"{where} repeats the shapes of {below.name}: a Bidirectional layer, "
-                    "which is not supported"
-                )
+        self._refuse_vectors()
 
-    def _vectors(self) -> str:
-        """Return the run of equally long vectors at the front, such as 'arr_3, arr_4 seem'."""
-        first = self._values[self._at]
-        run = []
-        for key, value in zip(self._keys[self._at :], self._values[self._at :], strict=True):
-            if first.ndim != 1 or value.shape != first.shape:
-                break
-            run.append(key)
-        return ", ".join(run)
+    def _refuse_vectors(self) -> None:
+        """Refuse four vectors behind a kernel: bias and three, or no bias and four."""
+        start, self._at = self._at, self._at + 1
+        first = self._values[start]
+        run = self._run() if self._at < len(self._values) else []
+        fits = first.ndim == 2 and run and self._values[self._at].shape == first.shape[1:]
+        self._at = start
+        if fits and 1 < len(run) != 5:
+            raise ModelError(
+                f"{self._source}: {', '.join(run[:6])} may be a bias and normalization or only "
+                "the latter; expected a bias and gamma, beta, mean, variance; save the whole model "
+                "(model.save('model.keras'))"
+            )
 
 
-def _turned(kernel: FloatArray) -> FloatArray:
-    return np.ascontiguousarray(kernel.T)
+def _assumed(layer: Layer | Affine) -> list[str]:
+    """Return what had to be assumed of a layer."""
+    if isinstance(layer, Embedding):
+        return [
+            f"{layer.name}: taken for an embedding, whose input is one integer; a dense layer "
+            "without bias looks the same"
+        ]
+    if isinstance(layer, Affine):
+        return [
+            f"{layer.name}: normalization; if of batches, epsilon taken to be {keras_cells.EPSILON}"
+        ]
+    if isinstance(layer, Gru):
+        return [f"{layer.name}: a GRU, reset_after {'on' if layer.reset_after else 'off'}"]
+    return []
+
+
+def _paired(layers: Sequence[Layer | Affine]) -> list[Layer | Affine]:
+    """Return the layers with two equal recurrent ones as the halves of a bidirectional one.
+
+    They are if the second cannot take the first's values, or if what follows takes both's.
+    """
+    found: list[Layer | Affine] = []
+    at = 0
+    while at < len(layers):
+        first, second = layers[at], layers[at + 1] if at + 1 < len(layers) else None
+        following = Block("", (layers[at + 2],)).inputs if at + 2 < len(layers) else None
+        if (
+            isinstance(first, Lstm | Gru)
+            and isinstance(second, Lstm | Gru)
+            and type(first) is type(second)
+            and first.W.shape == second.W.shape
+            and (first.inputs != first.units or following == 2 * first.units)
+        ):
+            name = f"bidirectional{sum(isinstance(layer, Bidirectional) for layer in found)}"
+            found.append(Bidirectional(name, first, second))
+            at += 2
+        else:
+            found.append(first)
+            at += 1
+    return found
