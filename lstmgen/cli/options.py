@@ -71,6 +71,10 @@ def model_options(command: Command) -> Command:
             "--convention", type=click.Choice(list(CONVENTIONS)),
             help="How to read a file that fits more than one convention.",
         ),
+        click.option(
+            "--cell-clip", type=click.FloatRange(min=0), metavar="LIMIT",
+            help="Limit of the cell states of all LSTM layers, 0 for none.",
+        ),
     )):
         command = option(command)
     return command
@@ -161,6 +165,7 @@ def read_network(model: Path, options: dict[str, Any]) -> Network:
             outputs=cast("Outputs | None", options.get("outputs")),
             input_range=options.get("input_range"),
             convention=options.get("convention"),
+            cell_clip=options.get("cell_clip"),
         ),
     )
 

@@ -42,6 +42,7 @@ class Format:
 
 FORMATS = (
     Format("npz", "npz", entries=lambda names: any(name.endswith(".npy") for name in names)),
+    Format("TFLite", "tflite_file", head=lambda head: head[4:8] == b"TFL3"),
 )
 
 

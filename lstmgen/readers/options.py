@@ -1,11 +1,12 @@
 """What arrays cannot tell: the user's word for it, the defaults, and the notes on both."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast, get_args
 
 from ..folding import Affine, fold
-from ..layers import Activation, Dense, Layer, Lstm
+from ..layers import Activation, Bidirectional, Dense, Layer, Lstm
 from ..network import Network, Outputs
 from ..weights import build_network
 
@@ -33,6 +34,7 @@ class ReadOptions:
     outputs: whether the network hands on the last time step or the whole sequence.
     input_range: the (lowest, highest) input.
     convention: a key of CONVENTIONS, for files that fit more than one.
+    cell_clip: the limit of the cell states of all LSTM layers; 0 for none.
     """
 
     head: Head | None = None
@@ -40,6 +42,7 @@ class ReadOptions:
     outputs: Outputs | None = None
     input_range: tuple[float, float] | None = None
     convention: str | None = None
+    cell_clip: float | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def complete(draft: Draft, options: ReadOptions) -> Network:
         problems.append(f"{draft.source} holds no layers; expected at least one LSTM layer")
     last = draft.layers[-1] if draft.layers else None
     layers = [_activated(layer, layer is last, options) for layer in draft.layers]
-    folded = fold(layers)
+    folded = [_clipped(layer, options.cell_clip) for layer in fold(layers)]
     if isinstance(last, Affine) and options.head is not None and isinstance(folded[-1], Dense):
         folded[-1] = replace(folded[-1], activation=_of_head(options.head))
     return build_network(
@@ -99,6 +102,8 @@ def _option_problems(draft: Draft, options: ReadOptions) -> Iterator[str]:
             continue  # where layers could not be read, not all names are known
         what = "is no dense layer" if name in others else "names no layer"
         yield f"{draft.source}: --activation {name}={activation}: {name!a} {what}; {known}"
+    if options.cell_clip is not None and not 0 <= options.cell_clip < math.inf:
+        yield f"--cell-clip {options.cell_clip}: expected a finite number, 0 for no limit"
     if options.head is None:
         return
     if options.head not in HEADS:
@@ -135,6 +140,19 @@ def _activated(
     return replace(layer, activation=options.activations.get(layer.name, layer.activation))
 
 
+def _clipped(layer: Layer, limit: float | None) -> Layer:
+    """Return the layer with the user's limit of cell states."""
+    if limit is None:
+        return layer
+    if isinstance(layer, Bidirectional):
+        forward, backward = (
+            replace(half, cell_clip=limit or None) if isinstance(half, Lstm) else half
+            for half in layer.halves
+        )
+        return replace(layer, forward=forward, backward=backward)
+    return replace(layer, cell_clip=limit or None) if isinstance(layer, Lstm) else layer
+
+
 def _notes(
     draft: Draft, layers: list[Layer | Affine], options: ReadOptions
 ) -> Iterator[str]:
@@ -150,6 +168,8 @@ def _notes(
             "outputs last: the values after the last time step "
             "(not stored in the file; set it with --outputs sequence)"
         )
+    if options.cell_clip is not None:
+        yield f"cell states limited to {options.cell_clip:g}, 0 for no limit (set by --cell-clip)"
     bounds = options.input_range or draft.input_range
     if bounds is None:
         yield "input range unknown (not stored in the file; set it with --input-range LO:HI)"
