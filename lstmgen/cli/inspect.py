@@ -14,6 +14,7 @@ from ..layers import Dense, Layer, Lstm
 from ..network import Network
 from ..npz import read_npz
 from ..quantized import QuantizedNetwork
+from ..readers.formats import format_of
 from .options import json_option, model_options, read_network
 
 
@@ -38,7 +39,8 @@ def inspect(model: Path, expect: Path | None, as_json: bool, **options: Any) -> 
         click.echo(json.dumps(_describe_quantized(q), indent=1) if as_json else _table(q))
         return
     network = read_network(model, options)
-    known = read_npz(expect or model)
+    # Only an .npz can hold inputs and outputs beside its weights.
+    known = read_npz(expect or model) if expect or format_of(model).name == "npz" else {}
     proof = None
     if expect is not None or {"x", "y"} <= known.keys():
         proof = compare(network, known, str(expect or model))

@@ -75,14 +75,15 @@ class Walker:
             for output in op.outputs:
                 self._flows[output] = flow
         flow = self._flows.get(graph.outputs[0]) if graph.outputs else None
-        if not self.problems and (flow is None or not flow.layers):
+        unread = any(layer is None for layer in self._fused.values())
+        if not self.problems and not unread and (flow is None or not flow.layers):
             self.problems.append(f"{graph.source}: no operator computes the output")
         if flow is not None and flow.backwards:
             self.problems.append(
                 f"{graph.source}: the output runs from the last time step to the first; "
                 "expected no REVERSE_V2 at the end"
             )
-        return None if self.problems else flow
+        return None if self.problems or unread else flow
 
     def _start(self, tensor: Tensor) -> Flow:
         self.range_tensor = tensor
