@@ -143,7 +143,7 @@ def _read(stream: IO[bytes], source: str, limit: int) -> dict[str, Array]:
     except _BROKEN as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ModelError(
-            f"{source} is damaged or truncated ({reason!a}); write or copy it anew"
+            f"{source} is damaged or truncated ({reason[:120]!a}); write or copy it anew"
         ) from error
 
 

@@ -213,7 +213,7 @@ def _op(b: Any, code: int, kind: str, inputs: Sequence[int], outputs: Sequence[i
 
 
 def seed_files(folder: Path) -> dict[str, Path]:
-    """Write a small valid file of each kind and return them by name."""
+    """Write small valid files and return them by format and variant."""
     r = np.random.default_rng(7)
 
     def layer(n: int, k: int) -> Lstm:
@@ -229,6 +229,6 @@ def seed_files(folder: Path) -> dict[str, Path]:
     joined = both.join(both.lstm(both.x, layer(3, 2), weight=both.quantized), backward)
     both.dense(joined, Dense("dense", r.normal(size=(2, 4)), r.normal(size=2)), KeepNumDims=True)
     return {
-        "tflite": file.save(folder / "seed.tflite"),
-        "tflite_bidirectional": both.save(folder / "seed_bidirectional.tflite"),
+        "tflite/float": file.save(folder / "seed.tflite"),
+        "tflite/bidirectional": both.save(folder / "seed_bidirectional.tflite"),
     }
