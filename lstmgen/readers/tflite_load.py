@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError
-from .tflite_tensors import MAX_DIMS, Graph, Op, Tensor, shown
+from ..npz import shown_name
+from .tflite_tensors import MAX_DIMS, Graph, Op, Tensor
 
 MAX_BYTES = 1 << 28
 """Largest file; the weights of the largest network in float32 are a quarter of it."""
@@ -126,7 +127,7 @@ class _Loader:
         name = self._names.get(number, f"operator code {number}")
         if name != "CUSTOM":
             return name
-        return f"CUSTOM {shown((code.CustomCode() or b'').decode('utf-8', 'replace'))}"
+        return f"CUSTOM {shown_name((code.CustomCode() or b'').decode('utf-8', 'replace'))}"
 
     def _tensor(self, table: Any) -> Tensor:
         self._count(table.ShapeLength(), "dimensions of a tensor", MAX_DIMS)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import ModelError
 from ..network import MAX_WEIGHTS
+from ..npz import shown_name
 from ..qformat import FloatArray
 from ..weights import weights_of
 
@@ -77,7 +78,7 @@ class Graph:
     def where(self, op: Op) -> str:
         """Return the file, the operator and the name of its output, for messages."""
         name = self.tensors[op.outputs[0]].name if op.outputs and op.outputs[0] >= 0 else ""
-        return f"{self.source}: operator {op.number}, {op.kind} {shown(name)}"
+        return f"{self.source}: operator {op.number}, {op.kind} {shown_name(name)}"
 
     def constant(self, index: int) -> Tensor | None:
         """Return a tensor if the file holds its values."""
@@ -86,7 +87,7 @@ class Graph:
 
     def values(self, tensor: Tensor) -> FloatArray:
         """Return a constant's values, dequantized."""
-        where = f"{self.source}: tensor {shown(tensor.name)}"
+        where = f"{self.source}: tensor {shown_name(tensor.name)}"
         if tensor.sparse:
             raise ModelError(f"{where} is sparse; expected dense weights: convert without pruning")
         if tensor.type not in _TYPES:
@@ -120,11 +121,6 @@ class Graph:
         if not 0 < count <= MAX_DIMS or len(tensor.data or b"") != count * dtype.itemsize:
             return None
         return [int(value) for value in np.frombuffer(tensor.data or b"", dtype, count)]
-
-
-def shown(name: str) -> str:
-    """Return a name from the file in quotes, short and printable."""
-    return ascii(name if len(name) <= 60 else f"{name[:57]}...")
 
 
 def _dequantized(tensor: Tensor, values: FloatArray, where: str) -> FloatArray:
