@@ -13,7 +13,9 @@ from lstmgen.errors import ModelError
 from lstmgen.expect import compare
 from lstmgen.layers import Bidirectional, Dense, Embedding, Lstm
 from lstmgen.network import Network
+from lstmgen.quantizer import quantize
 from lstmgen.readers import ReadOptions, read_model
+from lstmgen.readers.tflite_graph import KERAS
 from lstmgen.reference import run, sigmoid
 
 from tflite_files import TANH, TfliteFile
@@ -444,6 +446,14 @@ def test_tflite_embedding(read):
     np.testing.assert_array_equal(run(got, x).y, run(expected, x).y)
 
 
+def test_tflite_gives_the_integers_of_the_same_network(read):
+    file = TfliteFile()
+    file.dense(file.last_step(file.lstm(file.x, lstm())), dense(4, 2))
+    network = Network.of(lstm(), dense(4, 2), name="m")
+    x = inputs()
+    assert quantize(read(file), "w8a16", x).digest() == quantize(network, "w8a16", x).digest()
+
+
 # Refusals.
 
 
@@ -487,8 +497,9 @@ def test_tflite_all_problems_at_once(refused):
         "activation RELU6 is not supported; expected TANH",
         "operator 2, UNIDIRECTIONAL_SEQUENCE_LSTM 'tfl.unidirectional_sequence_lstm2': "
         "input 3, the cell weights, is missing; expected weights",
-        "operator 1, LEAKY_RELU 'tfl.leaky_relu1': this operator is not supported",
-        "operator 3, SVDF 'tfl.svdf3': this operator is not supported",
+        "operator 1, LEAKY_RELU 'tfl.leaky_relu1': this operator is not supported; "
+        f"{KERAS}",
+        f"operator 3, SVDF 'tfl.svdf3': this operator is not supported; {KERAS}",
     ]
 
 
@@ -553,6 +564,42 @@ def test_tflite_wrong_shapes_are_listed(refused):
     lines = refused(file, y)
     assert "the forget weights are (4, 2); expected (4, 3)" in lines[0]
     assert "a bias is (3,); expected (4,)" in lines[1]
+
+
+def test_tflite_integer_weights_need_a_scale(refused):
+    file = TfliteFile()
+    y = file.lstm(file.x, lstm())
+    file.ops[0][1][1] = file.constant(np.ones((4, 3)), "int8")
+    assert "holds INT8 values without a scale" in refused(file, y)[0]
+
+
+def test_tflite_channels_of_scales_must_fit(refused):
+    file = TfliteFile()
+    y = file.lstm(file.x, lstm())
+    file.ops[0][1][1] = file.constant(np.ones((4, 3)), "int8", scale=[1.0, 2.0], zero=[0, 0])
+    file.ops[0][1][2] = file.constant(np.ones((4, 3)), "int8", scale=[1.0, 2.0], zero=[0] * 3)
+    file.ops[0][1][3] = file.constant(np.ones((4, 3)), "int8", scale=[0.0], zero=[0])
+    lines = refused(file, y)
+    assert "has 2 scales along axis 0; expected one each" in lines[0]
+    assert "has 3 zero points; expected 2" in lines[1]
+    assert "has a scale that is not above 0" in lines[2]
+
+
+def test_tflite_rounding_casts_are_refused(refused):
+    file = TfliteFile()
+    y = file.op("CAST", [file.lstm(file.x, lstm())], (1, 7, 4))
+    file.tensors[y]["kind"] = "int32"
+    assert "rounds to INT32" in refused(file)[0]
+
+
+def test_tflite_weights_made_of_nothing_are_bounded(refused):
+    """Identity matrices of activations in a row: no bytes of the file stand for them."""
+    file = TfliteFile((1, 7, 4096))
+    y = file.x
+    for _ in range(3):
+        y = file.op("RELU", [y], (1, 7, 4096))
+    file.lstm(y, lstm())
+    assert "weights in all; expected fewer" in refused(file)[0]
 
 
 def test_tflite_truncated_files_are_refused(tmp_path):

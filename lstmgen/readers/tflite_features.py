@@ -75,10 +75,10 @@ def activation(graph: Graph, op: Op, flow: Flow) -> Flow:
         if flow.role(axis) != "F":
             raise FlowError(f"acts along axis {axis}; expected the features")
         flow = flow.without(axis)
-    return activated(flow, ACTIVATIONS[op.kind])
+    return activated(graph, flow, ACTIVATIONS[op.kind])
 
 
-def activated(flow: Flow, function: Activation) -> Flow:
+def activated(graph: Graph, flow: Flow, function: Activation) -> Flow:
     """Return the flow with an activation; where no dense layer takes it, one is put in."""
     last = flow.layers[-1] if flow.layers else None
     free = ("linear", "softmax") if function == "argmax" else ("linear",)
@@ -88,12 +88,13 @@ def activated(flow: Flow, function: Activation) -> Flow:
         flow = flow.with_last(replace(last, activation=function))
     else:
         _check_width(flow)
+        graph.charge(flow.width**2, f"{graph.source}: activations without a dense layer")
         identity = Dense("dense", np.eye(flow.width), np.zeros(flow.width), function)
         flow = flow.with_layer(identity, flow.width)
     return replace(flow, width=1) if function == "argmax" else flow
 
 
-def scaled(kind: str, flow: Flow, values: FloatArray) -> Flow:
+def scaled(graph: Graph, kind: str, flow: Flow, values: FloatArray) -> Flow:
     """Return the flow after ADD, SUB, MUL or DIV with one constant for all features, or each."""
     last = flow.layers[-1] if flow.layers else None
     half = {"MUL": 0.5, "DIV": 2.0}.get(kind)
@@ -113,6 +114,7 @@ def scaled(kind: str, flow: Flow, values: FloatArray) -> Flow:
     else:
         offset = v if kind == "ADD" else -v
     if isinstance(last, Dense) and last.activation == "linear" and last.b.shape == (width,):
+        graph.charge(last.W.size, f"{graph.source}: arithmetic behind a dense layer")
         W = scale[:, None] * last.W
         return flow.with_last(replace(last, W=W, b=scale * last.b + offset))
     return flow.with_layer(Affine("normalization", scale, offset), width)

@@ -11,12 +11,10 @@ from ..layers import Bidirectional, Lstm
 from .formats import need
 from .options import Draft, ReadOptions
 from .tflite_flow import named
-from .tflite_graph import follow
+from .tflite_graph import KERAS, follow
 from .tflite_load import load
 from .tflite_lstm import FUSED, HABITUAL_CLIP, UNIDIRECTIONAL, fused_layer
 from .tflite_tensors import Graph, Tensor
-
-_KERAS = "give the Keras file (.keras or .h5) that it was converted from"
 
 
 def read(path: str | os.PathLike[str], options: ReadOptions) -> Draft:
@@ -59,7 +57,7 @@ def _unfused(graph: Graph) -> str:
     else:
         shown = ", ".join(graph.kinds[:6]) + (", ..." if len(graph.kinds) > 6 else "")
         what = f"has the operators {shown or 'none'}"
-    return f"{graph.source} {what}; expected {UNIDIRECTIONAL}: {_KERAS}"
+    return f"{graph.source} {what}; expected {UNIDIRECTIONAL}: {KERAS}"
 
 
 def _input_range(tensor: Tensor | None) -> tuple[float, float] | None:

@@ -26,6 +26,10 @@ _RESHAPES = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "PACK", "UNPACK")
 _ARITHMETIC = ("ADD", "SUB", "MUL", "DIV")
 
 
+KERAS = "give the Keras file (.keras or .h5) that it was converted from"
+"""What to do about a file that was made of a model in other ways."""
+
+
 class TimeMajorError(Exception):
     """The first LSTM takes the axes of the input as (T, B, n), not as (B, T, n)."""
 
@@ -107,7 +111,7 @@ class Walker:
         where = self.graph.where(op)
         handler = self._handlers.get(op.kind)
         if handler is None:
-            self.problems.append(f"{where}: this operator is not supported")
+            self.problems.append(f"{where}: this operator is not supported; {KERAS}")
             return None
         at = next((n for n in used if n in self._flows and not self.graph.constant(n)), None)
         if at is None:
@@ -185,14 +189,17 @@ class Walker:
         elif op.kind in ("SUB", "DIV") and self.graph.constant(op.inputs[0]):
             raise FlowError("has the constant on the left; expected it on the right")
         else:
-            flow = scaled(op.kind, flow, self.graph.values(constants[0]))
-        return activated(flow, function)
+            flow = scaled(self.graph, op.kind, flow, self.graph.values(constants[0]))
+        return activated(self.graph, flow, function)
 
     # What only moves values.
 
     def _copy(self, op: Op, flow: Flow) -> Flow:
         if not flow.layers and self.range_tensor is not None and op.kind == "QUANTIZE":
             self.range_tensor = self.graph.tensors[op.outputs[0]]
+        kind = self.graph.tensors[op.outputs[0]].type
+        if op.kind == "CAST" and not kind.startswith("FLOAT") and flow.axes is not None:
+            raise FlowError(f"rounds to {kind}, which is not supported")
         return flow
 
     def _reshape(self, op: Op, flow: Flow) -> Flow:

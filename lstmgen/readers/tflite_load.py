@@ -107,8 +107,9 @@ class _Loader:
         table = model.Subgraphs(0)
         count = self._count(table.TensorsLength(), "tensors", MAX_TENSORS)
         graph.tensors = [self._tensor(table.Tensors(n)) for n in range(count)]
-        graph.inputs = self._indices(table.InputsLength(), table.InputsAsNumpy, count)
-        graph.outputs = self._indices(table.OutputsLength(), table.OutputsAsNumpy, count)
+        inputs = self._indices(table.InputsLength(), table.InputsAsNumpy, count)
+        graph.inputs = tuple(n for n in inputs if n >= 0)
+        graph.outputs = self._outputs(table, count)
         ops = self._count(table.OperatorsLength(), "operators", MAX_OPERATORS)
         graph.ops = [self._op(n, table.Operators(n), kinds, count) for n in range(ops)]
         for op in graph.ops:
@@ -173,13 +174,19 @@ class _Loader:
             raise IndexError(f"tensor {max(indices)} of {tensors}")
         return indices
 
+    def _outputs(self, table: Any, tensors: int) -> tuple[int, ...]:
+        indices = self._indices(table.OutputsLength(), table.OutputsAsNumpy, tensors)
+        if not indices or min(indices) < 0:
+            raise IndexError("an output is missing")
+        return indices
+
     def _op(self, number: int, table: Any, kinds: list[str], tensors: int) -> Op:
         kind = kinds[table.OpcodeIndex()]
         return Op(
             number,
             kind,
             self._indices(table.InputsLength(), table.InputsAsNumpy, tensors),
-            self._indices(table.OutputsLength(), table.OutputsAsNumpy, tensors),
+            self._outputs(table, tensors),
             self._options(kind, table),
         )
 

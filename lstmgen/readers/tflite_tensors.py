@@ -77,8 +77,8 @@ class Graph:
 
     def where(self, op: Op) -> str:
         """Return the file, the operator and the name of its output, for messages."""
-        name = self.tensors[op.outputs[0]].name if op.outputs and op.outputs[0] >= 0 else ""
-        return f"{self.source}: operator {op.number}, {op.kind} {shown_name(name)}"
+        name = shown_name(self.tensors[op.outputs[0]].name)
+        return f"{self.source}: operator {op.number}, {op.kind} {name}"
 
     def constant(self, index: int) -> Tensor | None:
         """Return a tensor if the file holds its values."""
@@ -100,16 +100,17 @@ class Graph:
                 f"{where} of shape {tensor.shape} has {len(tensor.data)} bytes; expected "
                 f"{count * dtype.itemsize} for {tensor.type}"
             )
+        self.charge(count, where)
+        raw = np.frombuffer(tensor.data, dtype, count).reshape(tensor.shape)
+        values = weights_of(raw, where)
+        self.weight_types.add(tensor.type)
+        return _dequantized(tensor, values, where) if dtype.kind in "iu" else values
+
+    def charge(self, count: int, where: str) -> None:
+        """Count weights that are about to be held; a ModelError if they are too many in all."""
         self._used += count
         if self._used > _MAX_CONSTANTS:
             raise ModelError(f"{where}: more than {_MAX_CONSTANTS} weights in all; expected fewer")
-        raw = np.frombuffer(tensor.data, dtype, count).reshape(tensor.shape)
-        values = weights_of(raw, where)
-        if tensor.scale.size and dtype.kind in "iu":
-            values = _dequantized(tensor, values, where)
-        if not (tensor.type == "INT32" and not tensor.scale.size):
-            self.weight_types.add(tensor.type)
-        return values
 
     def integers(self, index: int) -> list[int] | None:
         """Return a small constant of integers (axes, begin, perm), or None if it is none."""
@@ -124,10 +125,15 @@ class Graph:
 
 
 def _dequantized(tensor: Tensor, values: FloatArray, where: str) -> FloatArray:
+    if not tensor.scale.size:
+        raise ModelError(f"{where} holds {tensor.type} values without a scale; expected one")
     if not np.isfinite(tensor.scale).all() or (tensor.scale <= 0).any():
         raise ModelError(f"{where} has a scale that is not above 0; convert the model anew")
-    if tensor.scale.size == 1 or not values.ndim:
-        return np.asarray((values - tensor.zero[:1].sum()) * tensor.scale[0])
+    zero = tensor.zero if tensor.zero.size else np.zeros(1)
+    if zero.size not in (1, tensor.scale.size):
+        raise ModelError(f"{where} has {zero.size} zero points; expected {tensor.scale.size}")
+    if tensor.scale.size == 1:
+        return np.asarray((values - zero[0]) * tensor.scale[0])
     axis = tensor.axis
     if not 0 <= axis < values.ndim or values.shape[axis] != tensor.scale.size:
         raise ModelError(
@@ -136,5 +142,5 @@ def _dequantized(tensor: Tensor, values: FloatArray, where: str) -> FloatArray:
         )
     shape = [1] * values.ndim
     shape[axis] = tensor.scale.size
-    zero = tensor.zero if tensor.zero.size == tensor.scale.size else 0.0 * tensor.scale
+    zero = np.broadcast_to(zero, tensor.scale.shape)
     return np.asarray((values - zero.reshape(shape)) * tensor.scale.reshape(shape))
