@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+import numpy as np
+
 EXTREMES = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 1 << 20, 1 << 24, 1 << 28, 0x7FFFFFFF, 0x80000000,
             0xFFFFFFFF, 1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
 """What declared sizes and offsets are replaced by."""
@@ -23,8 +25,9 @@ TOKENS = ("null", "true", "-1", "0", "1e999", "-1e999", "NaN", "1e308", "9" * 40
           ":", "[" * 20000, '{"a":' * 20000, '"' + "x" * 5000 + '"')
 """What tokens of JSON are replaced by."""
 
-BOMB_BYTES = 3 << 29
-"""What a member of an archive unpacks to that is a compression bomb: more than the limit."""
+BOMB_BYTES = (3 << 29, 700 << 20)
+"""What a member of an archive unpacks to that is a compression bomb: more than the limit of
+memory, or less than it, but not twice."""
 
 _NAME = re.compile(rb"[A-Za-z_][\w./:-]{2,}")
 _DIGITS = re.compile(rb"\d+")
@@ -215,11 +218,12 @@ def rezipped(data: bytes, r: Random, marker: Path) -> bytes:
         return flip(data, r)
     if not members:
         return flip(data, r)
-    chosen = r.choice(members)
+    texts = [member for member in members if _is_text(bytes(member[1]))]
+    chosen = r.choice(texts if texts and r.random() < 0.4 else members)
     name, content = str(chosen[0]), bytes(chosen[1])
     what = r.random()
     if what < 0.04:
-        return bombed(name, data)
+        return bombed(name, r.choice((*BOMB_BYTES[:1] * 9, BOMB_BYTES[1])))
     if what < 0.10:
         chosen[1] = pickled(name, content, r, marker)
     elif what < 0.15:
@@ -233,9 +237,27 @@ def rezipped(data: bytes, r: Random, marker: Path) -> bytes:
         chosen[0] = r.choice(("../../x.npy", "/x.npy", "x" * 300 + ".npy", "\x1b[2J.npy", ".npy"))
     elif content[:1] in b"{[" and content:
         chosen[1] = json_tokens(content, r)
+    elif _is_text(content) and r.random() < 0.8:
+        chosen[1] = npy_text(content, r)
     else:
         chosen[1] = r.choice(_BYTES)(content, r)
     return zipped([(str(name), bytes(content)) for name, content in members], r.random() < 0.3)
+
+
+def _is_text(content: bytes) -> bool:
+    return content[:6] == b"\x93NUMPY" and b"'descr': '<U" in content[:64]
+
+
+def npy_text(content: bytes, r: Random) -> bytes:
+    """Change the tokens of JSON that is the text of a .npy array, and keep the array whole."""
+    try:
+        text = str(np.load(io.BytesIO(content), allow_pickle=False))
+    except ValueError:  # damaged already
+        return flip(content, r)
+    changed = json_tokens(text.encode("utf-8", "replace"), r).decode("utf-8", "replace")
+    buffer = io.BytesIO()
+    np.save(buffer, np.array(changed), allow_pickle=False)
+    return buffer.getvalue()
 
 
 def zipped(members: list[tuple[str, bytes]], deflate: bool = False) -> bytes:
@@ -255,31 +277,38 @@ def pickled(name: str, content: bytes, r: Random, marker: Path) -> bytes:
     """Return a member that creates `marker` if it is unpickled."""
     bomb = pickle.dumps(Payload(marker), 2)
     if name.endswith(".npy"):
-        header = f"{{'descr': '|O', 'fortran_order': False, 'shape': ({r.choice(('', '1,'))}), }}"
-        text = header.encode().ljust(117) + b"\n"
-        return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bomb
+        return _npy_head("|O", r.choice(("", "1,"))) + bomb
     if content[:1] == b"\x80" and r.random() < 0.5:
         return bomb[:-1] + b"0" + content[2:]  # the bomb, dropped from the stack, then the rest
     return bomb
 
 
 @functools.cache
-def _deflated_zeros() -> tuple[bytes, int]:
-    """Return BOMB_BYTES zeros as raw deflate, and their checksum."""
+def _deflated_zeros(head: bytes, size: int) -> tuple[bytes, int]:
+    """Return `head` and `size` zeros, a multiple of 1 MiB, as raw deflate, and their checksum."""
     block = bytes(1 << 20)
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    first = packer.compress(head) + packer.flush(zlib.Z_FULL_FLUSH)
     one = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)
-    crc = 0
-    for _ in range(BOMB_BYTES >> 20):
+    crc = zlib.crc32(head)
+    for _ in range(size >> 20):
         crc = zlib.crc32(block, crc)
-    return one * (BOMB_BYTES >> 20) + packer.flush(), crc
+    return first + one * (size >> 20) + packer.flush(), crc
 
 
-def bombed(name: str, data: bytes) -> bytes:
-    """Return an archive whose one member, by that name, unpacks to BOMB_BYTES."""
-    raw, crc = _deflated_zeros()
+def _npy_head(descr: str, shape: str) -> bytes:
+    header = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': ({shape}), }}"
+    text = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
+
+
+def bombed(name: str, size: int) -> bytes:
+    """Return an archive whose one member, by that name, unpacks to `size` zeros; in a .npy
+    behind a header that says so."""
+    head = _npy_head("<f4", f"{size // 4},") if name.endswith(".npy") else b""
+    raw, crc = _deflated_zeros(head, size)
     path = name.encode()
-    common = struct.pack("<HHHHHIIIHH", 20, 0x800, 8, 0, 0x21, crc, len(raw), BOMB_BYTES,
+    common = struct.pack("<HHHHHIIIHH", 20, 0x800, 8, 0, 0x21, crc, len(raw), len(head) + size,
                          len(path), 0)
     local = b"PK\x03\x04" + common + path + raw
     central = b"PK\x01\x02\x14\x00" + common + struct.pack("<HHHII", 0, 0, 0, 0, 0) + path

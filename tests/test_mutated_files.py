@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 
 import mutation
@@ -108,12 +109,13 @@ def test_the_splice_in_front_of_a_pickle_goes_off(tmp_path):
     assert marker.exists()
 
 
-def test_compression_bombs_are_refused(tmp_path):
+@pytest.mark.parametrize("size", mutators.BOMB_BYTES)
+def test_compression_bombs_are_refused(tmp_path, size):
     path = tmp_path / "bomb.npz"
-    path.write_bytes(mutators.bombed("W0.npy", b""))
+    path.write_bytes(mutators.bombed("W0.npy", size))
     with zipfile.ZipFile(path) as archive:
-        assert archive.infolist()[0].file_size == mutators.BOMB_BYTES
-        assert archive.open("W0.npy").read(1 << 16) == bytes(1 << 16)
+        assert archive.infolist()[0].file_size == size + 128
+        assert archive.open("W0.npy").read(1 << 16)[128:] == bytes((1 << 16) - 128)
     worker = Worker("mutation_worker:read", [])
     answer = worker.ask(path)
     worker.stop()
@@ -148,6 +150,16 @@ def test_json_is_changed_by_tokens_and_values():
             pass
     assert len(made) > 150  # of 300; 197 when written, 70 of them JSON
     assert 50 < valid < len(made) - 50
+
+
+def test_json_inside_an_array_is_changed_and_the_array_stays_whole():
+    buffer = io.BytesIO()
+    np.save(buffer, np.array('{"name": "model", "layers": [1, 2, 3]}'))
+    texts = {
+        str(np.load(io.BytesIO(mutators.npy_text(buffer.getvalue(), Random(n)))))
+        for n in range(40)
+    }
+    assert len(texts) > 20
 
 
 def test_the_header_of_a_headed_json_keeps_its_length():
