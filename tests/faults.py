@@ -17,6 +17,12 @@ def hang(path: Path) -> None:
     time.sleep(3600)
 
 
+def dawdle(path: Path) -> None:
+    end = time.process_time() + 0.4
+    while time.process_time() < end:
+        pass
+
+
 def crash(path: Path) -> None:
     os.abort()
 

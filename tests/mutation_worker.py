@@ -8,6 +8,7 @@ import importlib
 import json
 import resource
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -75,7 +76,9 @@ def work(reader: str, files: list[str]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     print("ready", flush=True)
     for line in sys.stdin:
+        start = time.process_time()
         answer = judge(Path(line.rstrip("\n")), call)
+        answer["seconds"] = time.process_time() - start
         answer["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
         print(json.dumps(answer), flush=True)
 

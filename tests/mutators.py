@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 
@@ -210,7 +211,7 @@ def rezipped(data: bytes, r: Random, marker: Path) -> bytes:
     """Pack the members anew, so that checksums are right, with one of them changed."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = [
+            members: list[list[Any]] = [
                 [info.filename, archive.read(info)]
                 for info in archive.infolist() if info.file_size < 1 << 22
             ]
@@ -218,9 +219,9 @@ def rezipped(data: bytes, r: Random, marker: Path) -> bytes:
         return flip(data, r)
     if not members:
         return flip(data, r)
-    texts = [member for member in members if _is_text(bytes(member[1]))]
+    texts = [member for member in members if _is_text(member[1])]
     chosen = r.choice(texts if texts and r.random() < 0.4 else members)
-    name, content = str(chosen[0]), bytes(chosen[1])
+    name, content = chosen
     what = r.random()
     if what < 0.04:
         return bombed(name, r.choice((*BOMB_BYTES[:1] * 9, BOMB_BYTES[1])))
@@ -241,7 +242,7 @@ def rezipped(data: bytes, r: Random, marker: Path) -> bytes:
         chosen[1] = npy_text(content, r)
     else:
         chosen[1] = r.choice(_BYTES)(content, r)
-    return zipped([(str(name), bytes(content)) for name, content in members], r.random() < 0.3)
+    return zipped([(name, content) for name, content in members], r.random() < 0.3)
 
 
 def _is_text(content: bytes) -> bool:

@@ -58,9 +58,16 @@ def test_faults_are_found(fault, words):
 
 
 def test_a_hang_is_found(monkeypatch):
-    monkeypatch.setattr(mutation, "SECONDS", 0.3)
+    monkeypatch.setattr(mutation, "PATIENCE", 0.1)
     result = run_format("npz", 1, reader="faults:hang")
-    assert [failure.what for failure in result.failures] == ["no answer within 0.3 s"]
+    assert [failure.what[:16] for failure in result.failures] == ["no answer within"]
+
+
+def test_a_slow_file_is_found(monkeypatch):
+    monkeypatch.setattr(mutation, "SECONDS", 0.2)
+    monkeypatch.setattr(mutation, "PATIENCE", 100.0)
+    result = run_format("npz", 1, reader="faults:dawdle")
+    assert ["allowed are 0.2 s" in failure.what for failure in result.failures] == [True]
 
 
 def test_no_fault_is_none():
