@@ -54,7 +54,7 @@ _OPTIONS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 """By operator: its options table and the fields that matter."""
 
-_DEFAULTS = {"Beta": 1.0}
+_DEFAULTS = {("SOFTMAX", "Beta"): 1.0, ("BIDIRECTIONAL_SEQUENCE_LSTM", "TimeMajor"): True}
 """What an absent options table stands for, where that is not the type's zero."""
 
 # What the accessors raise on offsets and lengths that lead out of the file.
@@ -194,7 +194,7 @@ class _Loader:
         name, keys = _OPTIONS.get(kind, ("", ()))
         found = op.BuiltinOptions() if keys and op.BuiltinOptionsType() else None
         if found is None:
-            return {key: _DEFAULTS.get(key, 0) for key in keys}
+            return {key: _DEFAULTS.get((kind, key), 0) for key in keys}
         if op.BuiltinOptionsType() != getattr(self._flat.BuiltinOptions, name):
             raise TypeError(f"options of type {op.BuiltinOptionsType()} for {kind}")
         options = getattr(self._flat, name)()
