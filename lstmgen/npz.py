@@ -25,6 +25,9 @@ MAX_BYTES = 1 << 30
 """Largest total size of the arrays of a file, uncompressed."""
 
 MAX_ARRAYS = 4096
+MAX_NAME = 200
+"""Longest name of an array; messages quote names."""
+
 MAX_DIMS = 8
 MAX_HEADER = 10_000
 """Largest .npy header in bytes; numpy's own limit."""
@@ -64,6 +67,11 @@ _OTHER_ARCHIVES = (
     ("data.pkl", "a PyTorch file", _FROM_TORCH),
     ("model.weights.h5", "a Keras file", _FROM_KERAS),
 )
+
+
+def shown_name(name: str) -> str:
+    """Return a name out of a file in quotes, printable and not too long for a message."""
+    return ascii(name if len(name) <= 64 else f"{name[:61]}...")
 
 
 def read_npz(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> dict[str, Array]:
@@ -143,7 +151,7 @@ def _read(stream: IO[bytes], source: str, limit: int) -> dict[str, Array]:
     except BROKEN as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ModelError(
-            f"{source} is damaged or truncated ({reason!a}); write or copy it anew"
+            f"{source} is damaged or truncated ({reason[:120]!a}); write or copy it anew"
         ) from error
 
 
@@ -156,9 +164,14 @@ def _check_members(members: list[zipfile.ZipInfo], source: str, limit: int) -> N
         if any(name.endswith(ending) for name in names):
             raise ModelError(f"{source} is {kind}; expected an .npz file, as from {instead}")
     for member in members:
-        where = f"{source}: member {member.filename!a}"
+        where = f"{source}: member {shown_name(member.filename)}"
         if not member.filename.endswith(".npy") or not member.filename.isprintable():
             problems.append(f"{where} is no .npy array; expected what np.savez writes")
+        elif len(member.filename) > MAX_NAME + len(".npy"):
+            problems.append(
+                f"{where} has a name of {len(member.filename)} characters; "
+                f"expected at most {MAX_NAME}"
+            )
         elif names.count(member.filename) > 1:
             problems.append(f"{where} occurs {names.count(member.filename)} times; expected once")
         elif member.flag_bits & _ENCRYPTED:

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from lstmgen.errors import LstmgenError, ModelError, OutputError
 from lstmgen.npz import MAX_ARRAYS, npz_bytes, read_npz, write_npz
+from lstmgen.weights import weights_of
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -327,3 +328,29 @@ def test_every_single_bit_of_the_directory(tmp_path: Path) -> None:
         for bit in range(8):
             path.write_bytes(data[:at] + bytes([data[at] ^ (1 << bit)]) + data[at + 1 :])
             assert len(lines_of_refusal(path)) <= 1
+
+
+def test_a_long_name_is_refused_in_a_short_line(tmp_path: Path) -> None:
+    path = tmp_path / "m.npz"
+    np.savez(path, **{"W" * 201: np.zeros(1)})
+    with pytest.raises(ModelError, match=r"has a name of 205 characters; expected") as caught:
+        read_npz(path)
+    assert len(str(caught.value)) < len(str(path)) + 200
+
+
+def test_the_reason_of_a_damaged_archive_is_short(tmp_path: Path) -> None:
+    """zipfile quotes both of two names that differ."""
+    path = tmp_path / "m.npz"
+    np.savez(path, **{"W" * 190: np.zeros(1)})
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1  # in the name of the local header
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match="damaged") as caught:
+        read_npz(path)
+    assert len(str(caught.value)) < len(str(path)) + 250
+
+
+def test_signalling_nans_are_refused_without_a_warning(tmp_path: Path) -> None:
+    values = np.frombuffer(b"\x01\x00\xa0\x7f" * 2, np.float32)
+    with pytest.raises(ModelError, match="W holds 2 values that are NaN"):
+        weights_of(values, "W")

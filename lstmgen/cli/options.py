@@ -87,6 +87,10 @@ def model_options(command: Command) -> Command:
             "--state-row", type=click.IntRange(min=0),
             help="The sequence whose initial states to take, of an ONNX file for a batch.",
         ),
+        click.option(
+            "--cell-clip", type=click.FloatRange(min=0), metavar="LIMIT",
+            help="Limit of the cell states of all LSTM layers, 0 for none.",
+        ),
     )):
         command = option(command)
     return command
@@ -181,6 +185,7 @@ def read_network(model: Path, options: dict[str, Any]) -> Network:
             state_row=options.get("state_row"),
             ends=cast("Ends | None", options.get("ends")),
             order=tuple(options["order"].split(",")) if options.get("order") else (),
+            cell_clip=options.get("cell_clip"),
         ),
     )
 

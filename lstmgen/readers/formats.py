@@ -66,6 +66,7 @@ FORMATS = (
     ),
     Format("Keras .keras", "keras", entries=lambda names: "config.json" in names),
     Format("Keras .h5", "keras", head=lambda head: head.startswith(b"\x89HDF\r\n\x1a\n")),
+    Format("TFLite", "tflite_file", head=lambda head: head[4:8] == b"TFL3"),
 )
 
 

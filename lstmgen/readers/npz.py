@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from .. import schema
 from ..errors import ModelError
-from ..npz import Array, read_npz
+from ..npz import Array, read_npz, shown_name
 from ..weights import DATA_ARRAYS
 from . import keras_weights, plain, torch_modules
 from .options import CONVENTIONS, Draft, ReadOptions, network_name
@@ -57,7 +57,7 @@ def convention_of(arrays: Mapping[str, Array], source: str, wanted: str | None =
     if fitting:
         found = " and ".join(f"{key} ({CONVENTIONS[key]})" for key in fitting)
         raise ModelError(f"{source} fits {found}; say which with --convention")
-    shown = ", ".join(ascii(name) for name in names[:6]) + (", ..." if len(names) > 6 else "")
+    shown = ", ".join(shown_name(name) for name in names[:6]) + (", ..." if len(names) > 6 else "")
     raise ModelError(
         f"{source} holds {shown}, which is no LSTM network in a known convention; "
         f"expected {'; '.join(CONVENTIONS.values())}"

@@ -1,5 +1,6 @@
 """What arrays cannot tell: the user's word for it, the defaults, and the notes on both."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from ..folding import Affine, fit_problems, fold
-from ..layers import Activation, Dense, Ends, Layer, Lstm
+from ..layers import Activation, Bidirectional, Dense, Ends, Layer, Lstm
 from ..network import Network, Outputs
 from ..weights import build_network
 
@@ -44,6 +45,7 @@ class ReadOptions:
     ends: what a bidirectional layer hands on as its last value.
     order: names of modules in the order in which they follow one another, where a file does not
         keep it; those not named are left out.
+    cell_clip: the limit of the cell states of all LSTM layers; 0 for none.
     """
 
     head: Head | None = None
@@ -55,6 +57,7 @@ class ReadOptions:
     state_row: int | None = None
     ends: Ends | None = None
     order: tuple[str, ...] = ()
+    cell_clip: float | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def complete(draft: Draft, options: ReadOptions) -> Network:
     layers = [_activated(layer, layer is last, options) for layer in draft.layers]
     if not problems:
         problems += [f"{draft.source}: {line}" for line in fit_problems(layers)]
-    folded = fold(layers)
+    folded = [_clipped(layer, options.cell_clip) for layer in fold(layers)]
     if isinstance(last, Affine) and options.head is not None and isinstance(folded[-1], Dense):
         folded[-1] = replace(folded[-1], activation=_of_head(options.head))
     return build_network(
@@ -133,6 +136,8 @@ def _option_problems(draft: Draft, options: ReadOptions) -> Iterator[str]:
             f"{draft.source}: --ends {options.ends} does not apply: there is no bidirectional "
             "layer whose last values the file leaves open"
         )
+    if options.cell_clip is not None and not 0 <= options.cell_clip < math.inf:
+        yield f"--cell-clip {options.cell_clip}: expected a finite number, 0 for no limit"
     if options.head is None:
         return
     if options.head not in HEADS:
@@ -169,6 +174,19 @@ def _activated(
     return replace(layer, activation=options.activations.get(layer.name, layer.activation))
 
 
+def _clipped(layer: Layer, limit: float | None) -> Layer:
+    """Return the layer with the user's limit of cell states."""
+    if limit is None:
+        return layer
+    if isinstance(layer, Bidirectional):
+        forward, backward = (
+            replace(half, cell_clip=limit or None) if isinstance(half, Lstm) else half
+            for half in layer.halves
+        )
+        return replace(layer, forward=forward, backward=backward)
+    return replace(layer, cell_clip=limit or None) if isinstance(layer, Lstm) else layer
+
+
 def _notes(
     draft: Draft, layers: list[Layer | Affine], options: ReadOptions
 ) -> Iterator[str]:
@@ -186,6 +204,8 @@ def _notes(
             "outputs last: the values after the last time step "
             "(not stored in the file; set it with --outputs sequence)"
         )
+    if options.cell_clip is not None:
+        yield f"cell states limited to {options.cell_clip:g}, 0 for no limit (set by --cell-clip)"
     bounds = options.input_range or draft.input_range
     if bounds is None:
         yield "input range unknown (not stored in the file; set it with --input-range LO:HI)"

@@ -1,0 +1,190 @@
+"""Damaged model files give a network or a clean error; `mutation` reads many more by command."""
+
+import io
+import json
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from random import Random
+
+import mutators
+import numpy as np
+import pytest
+
+import mutation
+from mutation import FORMATS, ROOT, Worker, run_format
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
+
+COUNT = 150
+SEED = 20261
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_damaged_files_are_read_or_refused(name):
+    result = run_format(name, COUNT, SEED)
+    assert not result.failures, "\n".join(map(str, result.failures))
+    assert result.outcomes.total() == COUNT
+    assert result.outcomes["refused"] > COUNT // 4  # or the damage is none
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_file_comes_from_its_seed(tmp_path, name):
+    marker = tmp_path / "marker"
+    made = []
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        files = mutation.seeds(name, folder)
+        made.append([mutation.damaged(files, name, SEED, n, marker) for n in range(30)])
+    assert made[0] == made[1]
+    assert len(set(made[0])) > 25
+    assert made[0] != [mutation.damaged(files, name, SEED + 1, n, marker) for n in range(30)]
+
+
+@pytest.mark.parametrize(("fault", "words"), [
+    ("crash", "the reader died: exit status -6"),
+    ("hoard", "MemoryError"),
+    ("stumble", "KeyError: 'W' at faults.py"),
+    ("warn", "RuntimeWarning: overflow"),
+    ("chatter", "a line of 2"),
+    ("control", "not printable"),
+])
+def test_faults_are_found(fault, words):
+    result = run_format("npz", 2, reader=f"faults:{fault}")
+    assert [words in failure.what for failure in result.failures] == [True, True]
+    assert "--only 1" in str(result.failures[1])
+
+
+def test_a_hang_is_found(monkeypatch):
+    monkeypatch.setattr(mutation, "PATIENCE", 0.1)
+    result = run_format("npz", 1, reader="faults:hang")
+    assert [failure.what[:16] for failure in result.failures] == ["no answer within"]
+
+
+def test_a_slow_file_is_found(monkeypatch):
+    monkeypatch.setattr(mutation, "SECONDS", 0.2)
+    monkeypatch.setattr(mutation, "PATIENCE", 100.0)
+    result = run_format("npz", 1, reader="faults:dawdle")
+    assert ["allowed are 0.2 s" in failure.what for failure in result.failures] == [True]
+
+
+def test_no_fault_is_none():
+    assert not run_format("npz", 2, reader="faults:refuse").failures
+
+
+def test_executed_code_is_found(tmp_path, monkeypatch):
+    """Here it is; and the same pickles inside model files are what no reader may load."""
+    monkeypatch.setattr(
+        mutation, "damaged", lambda files, name, seed, number, marker:
+        pickle.dumps(mutators.Payload(marker))
+    )
+    result = run_format("npz", 1, reader="faults:unpickle")
+    assert [failure.what for failure in result.failures] == ["code was executed"]
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_pickle_bombs_are_refused_unexecuted(tmp_path, protocol):
+    """As the file itself, as an object array of an .npz, and as a PyTorch file's data.pkl."""
+    marker = tmp_path / "executed"
+    bomb = pickle.dumps(mutators.Payload(marker), protocol)
+    array = mutators.pickled("W0.npy", b"", Random(1), marker)
+    files = {
+        "bomb.pt": bomb,
+        "bomb.npz": mutators.zipped([("W0.npy", array)]),
+        "zip.pt": mutators.zipped([("model/data.pkl", bomb), ("model/version", b"3\n")]),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    worker = Worker("mutation_worker:read", [])
+    answers = [worker.ask(tmp_path / name) for name in files]
+    worker.stop()
+    assert [answer["outcome"] for answer in answers] == ["refused"] * 3
+    assert not marker.exists()
+    pickle.loads(bomb)  # it does go off
+    assert marker.exists()
+
+
+def test_the_splice_in_front_of_a_pickle_goes_off(tmp_path):
+    """The rest of the file stays readable, so that a reader cannot stumble over the bomb first."""
+    marker = tmp_path / "executed"
+    inner = pickle.dumps({"a": 1}, 2)
+    spliced = {mutators.pickled("data.pkl", inner, Random(n), marker) for n in range(20)}
+    loaded = [pickle.loads(data) for data in spliced]
+    assert {"a": 1} in loaded
+    assert marker.exists()
+
+
+@pytest.mark.parametrize("size", mutators.BOMB_BYTES)
+def test_compression_bombs_are_refused(tmp_path, size):
+    path = tmp_path / "bomb.npz"
+    path.write_bytes(mutators.bombed("W0.npy", size))
+    with zipfile.ZipFile(path) as archive:
+        assert archive.infolist()[0].file_size == size + 128
+        assert archive.open("W0.npy").read(1 << 16)[128:] == bytes((1 << 16) - 128)
+    worker = Worker("mutation_worker:read", [])
+    answer = worker.ask(path)
+    worker.stop()
+    assert answer["outcome"] == "refused"
+    assert answer["problem"] is None
+    assert path.stat().st_size < 4 << 20
+
+
+def test_members_are_packed_anew_with_right_checksums():
+    data = mutators.zipped([("a.npy", b"one" * 50), ("b.json", b'{"a": [1, 2]}')])
+    changed = 0
+    for n in range(200):
+        out = mutators.rezipped(data, Random(n), Path("marker"))
+        if len(out) > 1 << 20:
+            continue  # the compression bomb
+        with zipfile.ZipFile(io.BytesIO(out)) as archive:
+            assert archive.testzip() is None
+            contents = [archive.read(info) for info in archive.infolist()]
+        changed += contents != [b"one" * 50, b'{"a": [1, 2]}']
+    assert changed > 120
+
+
+def test_json_is_changed_by_tokens_and_values():
+    data = json.dumps({"layers": [{"type": "lstm", "weights": [[1.5, 2], [3, 4]]}]}).encode()
+    made = {mutators.json_tokens(data, Random(n)) for n in range(300)}
+    valid = 0
+    for text in made:
+        try:
+            json.loads(text)
+            valid += 1
+        except (ValueError, RecursionError):
+            pass
+    assert len(made) > 150  # of 300; 197 when written, 70 of them JSON
+    assert 50 < valid < len(made) - 50
+
+
+def test_json_inside_an_array_is_changed_and_the_array_stays_whole():
+    buffer = io.BytesIO()
+    np.save(buffer, np.array('{"name": "model", "layers": [1, 2, 3]}'))
+    texts = {
+        str(np.load(io.BytesIO(mutators.npy_text(buffer.getvalue(), Random(n)))))
+        for n in range(40)
+    }
+    assert len(texts) > 20
+
+
+def test_the_header_of_a_headed_json_keeps_its_length():
+    header = b'{"W": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}'
+    data = len(header).to_bytes(8, "little") + header + bytes(8)
+    for n in range(50):
+        out = mutators.headed_json(data, Random(n))
+        length = int.from_bytes(out[:8], "little")
+        assert len(out) == 8 + length + 8
+
+
+def test_the_command_repeats_a_file_and_keeps_it(tmp_path):
+    kept = tmp_path / "kept.npz"
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "mutation.py"), "--format", "npz", "--only", "7",
+         "--keep", str(kept)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "0 failures" in result.stdout
+    assert kept.exists()
