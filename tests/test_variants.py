@@ -110,6 +110,18 @@ def test_compilers_have_nothing_to_say(name, tmp_path):
         compile_c(compiler, [*own, *C_WARNINGS, "-O1", "-fsyntax-only", *files])
 
 
+@pytest.mark.parametrize("target", ["arc", "host"])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_text_is_clean(name, target):
+    turn = list(VARIANTS).index(name)
+    files = sources(quantized(name, PRECISIONS[turn % 3]), "kws", target)
+    for file, text in files.items():
+        assert not any(line != line.rstrip() for line in text.splitlines()), file
+        if not file.endswith(".md"):
+            assert max(map(len, text.splitlines())) <= 100, file
+            assert "\n\n\n" not in text, file
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_artefacts_give_back_every_variant(name, precision, tmp_path):

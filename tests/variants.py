@@ -45,7 +45,7 @@ def gru(inputs: int, units: int, *, name: str = "gru0", reset_after: bool = True
 def both_ways(
     make, inputs: int, units: int, merge="concat", ends="state", **options
 ) -> Bidirectional:
-    halves = (make(inputs, units, name=f"both_{way}", **options) for way in ("forward", "backward"))
+    halves = (make(inputs, units, name=f"both_{way}", **options) for way in ("fw", "bw"))
     return Bidirectional("both", *halves, merge, ends)
 
 

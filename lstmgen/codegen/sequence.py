@@ -1,7 +1,6 @@
 """The way from input to output: the calls of a step, and the passes over a whole sequence."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from ..layers import Direction, Ends, Merge
 from ..network import Outputs
@@ -52,30 +51,19 @@ class Stage:
         return view.h.type if isinstance(view, RecurrentView) else view.y.type
 
 
-Order = Literal["up", "down"]
-
-
 @dataclass(frozen=True)
 class Pass:
     """One pass of a layer over a sequence.
 
-    layer: its view. reads: the order of the steps it takes. source, target: expressions of
-    the arrays of all steps, and the values of a step in each; target None where only the state
-    at the end counts. at: by what expression of `step` the values are placed.
-    offset: of the layer's values among those of a step. merge: how they join what lies there.
-    only_newest: whether just the newest step is taken.
+    title: of the layer. backward: whether it goes from the last step to the first; then `back`
+    is the step that it takes, and `step` counts. only_newest: whether just the last is taken.
+    statements: what it does for a step.
     """
 
-    layer: LayerView
-    reads: Order
-    source: str
-    source_width: str
-    target: str | None
-    target_width: str
-    writes: Order
-    offset: int
-    merge: Merge | None
+    title: str
+    backward: bool
     only_newest: bool
+    statements: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -104,14 +92,9 @@ class Whole:
 
     @property
     def helpers(self) -> frozenset[str]:
-        """The functions that joining both directions' values takes."""
-        text = " ".join([*self.newest, *(f"{p.merge}" for p in self.passes if p.merge)])
-        ways = {"sum": "halve", "average": "halve", "multiply": "multiply", "concat": "copy"}
-        found = {ways[way] for way in ways if way in text}
-        found |= {name for name in ("halve", "multiply") if f"_{name}(" in text}
-        if any(p.target is not None for p in self.passes) or "_copy(" in text or found:
-            found.add("copy")
-        return frozenset(found)
+        """The functions of this kind that it calls."""
+        text = "".join([*self.newest, *(line for p in self.passes for line in p.statements)])
+        return frozenset(way for way in ("copy", "halve", "multiply") if f"_{way}(" in text)
 
 
 def make_part(stages: list[Stage], source: str, output: str | None) -> Part:
@@ -153,7 +136,11 @@ def make_whole(
             target = "y"
         if target in areas:
             areas[target] = max(areas[target], stage.width)
-        passes += _passes(stage, source, width, target, last and outputs == "last")
+        newest = last and outputs == "last"
+        passes += [
+            _pass(stage, number, prefix, source, width, target, newest)
+            for number in range(len(stage.parts))
+        ]
         source, width = target or "", f"{stage.width}u"
     types = {stage.value_type for stage in stages}
     assert len(types) == 1, f"values between layers are {types}"
@@ -170,29 +157,44 @@ def make_whole(
     )
 
 
-def _passes(
-    stage: Stage, source: str, width: str, target: str | None, last: bool
-) -> list[Pass]:
-    found = []
-    offset = 0
-    for number, layer in enumerate(stage.parts):
-        backward = number == 1 or stage.direction != "forward"
-        found.append(
-            Pass(
-                layer=layer,
-                reads="down" if backward else "up",
-                source=source,
-                source_width=width,
-                target=target,
-                target_width=f"{stage.width}u",
-                writes="down" if backward and stage.direction != "flipped" else "up",
-                offset=offset if stage.merge == "concat" else 0,
-                merge=stage.merge if number == 1 and stage.merge != "concat" else None,
-                only_newest=last and number == 1 and stage.ends == "step",
-            )
-        )
-        offset += layer.width if isinstance(layer, RecurrentView) else 0
-    return found
+def _pass(
+    stage: Stage,
+    number: int,
+    prefix: str,
+    source: str,
+    width: str,
+    target: str | None,
+    newest: bool,
+) -> Pass:
+    """Return the pass of a stage's layer of that number; newest: whether its last values count."""
+    layer = stage.parts[number]
+    backward = number == 1 or stage.direction != "forward"
+    taken = "back" if backward else "step"
+    put = "step" if stage.direction == "flipped" else taken
+    only_newest = newest and number == 1 and stage.ends == "step"
+    x = f"&{source}[{'step' if only_newest else taken} * {width}]"
+    if not isinstance(layer, RecurrentView):
+        y = f"&{target}[{put} * {stage.width}u]"
+        statements = [call(layer.function, [x, y], 8)]
+        return Pass(layer.title, backward, only_newest, tuple(statements))
+    arguments = [x, f"state->{layer.h_field}", f"state->{layer.c_field}"]
+    statements = [call(layer.function, arguments, 8)]
+    if target is not None:
+        before = stage.parts[0]
+        offset = before.width if number == 1 and isinstance(before, RecurrentView) else 0
+        at = f"{put} * {stage.width}u"
+        if stage.merge == "concat" and offset:
+            at = f"({at}) + {offset}u"
+        way = _way(stage.merge) if number == 1 else "copy"
+        values = [f"state->{layer.h_field}", layer.h_count, f"&{target}[{at}]"]
+        statements.append(call(f"{prefix}_{way}", values, 8))
+    return Pass(layer.title, backward, only_newest, tuple(statements))
+
+
+def _way(merge: Merge | None) -> str:
+    """Return the function that joins the second direction's values to the first's."""
+    ways = {"multiply": "multiply", "sum": "halve", "average": "halve"}
+    return ways.get(str(merge), "copy")
 
 
 def _newest(stage: Stage, prefix: str) -> list[str]:
@@ -201,10 +203,9 @@ def _newest(stage: Stage, prefix: str) -> list[str]:
     offset = 0
     for number, layer in enumerate(stage.parts):
         assert isinstance(layer, RecurrentView)
-        joined = number == 1 and stage.merge not in (None, "concat")
-        way = {"multiply": "multiply"}.get(str(stage.merge), "halve") if joined else "copy"
-        target = f"&newest[{offset}]" if offset and not joined else "newest"
-        arguments = [f"state->{layer.h_field}", f"{layer.h_count}", target]
-        statements.append(call(f"{prefix}_{way}", arguments))
+        way = _way(stage.merge) if number == 1 else "copy"
+        target = f"&newest[{offset}]" if offset and way == "copy" else "newest"
+        arguments = [f"state->{layer.h_field}", layer.h_count, target]
+        statements.append(call(f"{prefix}_{way}", arguments, 8))
         offset += layer.width
     return statements
