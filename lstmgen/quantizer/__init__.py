@@ -1,7 +1,5 @@
 """From a float network to integers: formats, rounding and the overflow proof."""
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from ..bounds import check, magnitude, merged_format
@@ -26,6 +24,8 @@ from .formats import Formats, formats_of
 from .gru import quantize_gru
 from .lstm import LstmPlace, quantize_lstm
 from .modes import MODES, Mode
+from .recipe import Recipe
+from .refine import Refiner
 from .tables import load_tables
 
 __all__ = ["MODES", "quantize"]
@@ -56,15 +56,28 @@ def quantize(
         raise ModelError(
             f"table bits {bits}; expected {TABLE_BITS.start} to {TABLE_BITS.stop - 1}"
         )
-    chain = _Chain(network, mode, bits, measure(network, calibration), mid_shift)
+    ranges = measure(network, calibration)
+    recipe = Recipe(mid_shift=mid_shift)
+    return _quantized(network, precision, bits, ranges, recipe, calibration)
+
+
+def _quantized(
+    network: Network,
+    precision: Precision,
+    bits: int,
+    ranges: Ranges,
+    recipe: Recipe,
+    calibration: FloatArray | None,
+) -> QuantizedNetwork:
+    chain = _Chain(network, precision, bits, ranges, recipe, calibration)
     q = QuantizedNetwork(
         name=network.name,
         precision=precision,
         outputs=network.outputs,
         tables=chain.tables,
         layers=tuple(chain.layers()),
-        notes=(*network.notes, chain.ranges.note),
-        calibrated=chain.ranges.measured,
+        notes=(*network.notes, ranges.note),
+        calibrated=ranges.measured,
     )
     check(q)
     return q
@@ -75,17 +88,31 @@ class _Chain:
     hands on."""
 
     def __init__(
-        self, network: Network, mode: Mode, bits: int, ranges: Ranges, mid_shift: bool | None
+        self,
+        network: Network,
+        precision: Precision,
+        bits: int,
+        ranges: Ranges,
+        recipe: Recipe,
+        calibration: FloatArray | None,
     ) -> None:
-        self.network, self.mode, self.ranges, self.mid_shift = network, mode, ranges, mid_shift
+        self.network, self.ranges, self.recipe = network, ranges, recipe
+        self.mode = mode = MODES[precision]
         hard = {part.gate for part in network.recurrent} - {"sigmoid"}
         self.tables = load_tables(bits, tuple(sorted(hard)))
+        self.done: list[QuantizedLayer] = []
+        self.refiner: Refiner | None = None
+        if recipe.compensated and calibration is not None:
+            self.refiner = Refiner(network, precision, mode, self.tables, calibration, recipe)
 
-    def layers(self) -> Iterator[QuantizedLayer]:
-        """Yield the quantized layers."""
+    def layers(self) -> list[QuantizedLayer]:
+        """Return the quantized layers."""
         first = self.network.layers[0]
-        width = self.mode.hidden if isinstance(first, Dense) else self.mode.input
-        x = own = QFormat(width, max_frac(self.ranges.input, width))
+        width = self.mode.input
+        if isinstance(first, Dense):
+            width = 16 if self.recipe.wide_input else self.mode.hidden
+        frac = max_frac(self.ranges.input, width) - self.recipe.guard_bits
+        x = own = QFormat(width, frac)
         reach, below = -x.lo, ""
         for at, layer in enumerate(self.network.layers):
             above = self.network.layers[at + 1] if at + 1 < len(self.network.layers) else None
@@ -94,15 +121,25 @@ class _Chain:
                 quantized = self._embedding(layer, above)
             elif isinstance(layer, Dense):
                 y = _dense_format(layer, above, self.mode, self.ranges, x.step * reach)
+                if y is not None and layer.activation in ("linear", "relu"):
+                    y = QFormat(y.bits, y.frac - self.recipe.inner_guard_bits)
                 place = DensePlace(x, reach, y, own, -own.lo)
                 quantized = quantize_dense(layer, place, self.tables)
+                if self.refiner is not None:
+                    taken = self.refiner.taken([*self.done, quantized], below, layer.name, x)
+                    quantized = self.refiner.dense(layer, quantized, place, taken)
             elif isinstance(layer, Bidirectional):
                 quantized = self._bidirectional(layer, x, reach, below)
             else:
                 formats = formats_of(layer, self.mode, self.tables, self.ranges)
                 quantized = self._recurrent(layer, x, reach, below, formats)
-            yield quantized
+                plain = quantized
+                for _ in range(self.recipe.passes if self.refiner else 0):
+                    taken = self.refiner.taken([*self.done, quantized], below, layer.name, x)
+                    quantized = self.refiner.recurrent(layer, plain, reach, taken)
+            self.done.append(quantized)
             x, reach, below = quantized.y, magnitude(quantized), layer.name
+        return self.done
 
     def _recurrent(
         self, layer: Recurrent, x: QFormat, reach: int, below: str, formats: Formats
@@ -111,7 +148,7 @@ class _Chain:
         place = LstmPlace(x, reach, *squares, formats)
         if isinstance(layer, Gru):
             return quantize_gru(layer, self.mode, self.tables, place)
-        return quantize_lstm(layer, self.mode, self.tables, place, self.mid_shift)
+        return quantize_lstm(layer, self.mode, self.tables, place, self.recipe.mid_shift)
 
     def _bidirectional(
         self, layer: Bidirectional, x: QFormat, reach: int, below: str
