@@ -193,7 +193,8 @@ def _reports(names: list[str], arguments: argparse.Namespace) -> Iterator[Result
         shown = ", ".join(f"{n} {what}" for what, n in sorted(result.outcomes.items()))
         print(
             f"{name}: {shown}; {len(result.failures)} failures; slowest {result.slowest:.2f} s "
-            f"({result.longest:.2f} s by the clock), at most {result.megabytes} MiB resident; {time.monotonic() - start:.0f} s in all"
+            f"({result.longest:.2f} s by the clock), "
+            f"at most {result.megabytes} MiB resident; {time.monotonic() - start:.0f} s in all"
         )
         for failure in result.failures[:20]:
             print(failure)

@@ -171,7 +171,7 @@ def _json_value(text: str, r: Random) -> str:
         root = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    places = []
+    places: list[tuple[Any, Any]] = []
     todo = [root]
     while todo and len(places) < 10000:
         node = todo.pop()
