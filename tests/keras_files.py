@@ -21,7 +21,7 @@ SNAKE = {
     "Embedding": "embedding", "Normalization": "normalization", "Sequential": "sequential",
     "LSTMCell": "lstm_cell", "GRUCell": "gru_cell", "Masking": "masking", "Dropout": "dropout",
     "Activation": "activation", "ReLU": "re_lu", "Softmax": "softmax", "Flatten": "flatten",
-    "Reshape": "reshape", "Functional": "functional",
+    "Reshape": "reshape", "Functional": "functional", "PeepholeCell": "peephole_cell",
 }  # fmt: skip
 
 rng = np.random.default_rng(8)
@@ -37,7 +37,8 @@ def layer(kind: str, name: str, weights: Any = (), **config: Any) -> Spec:
 
 
 def cell_weights(gates: int, n: int, k: int, config: Spec, part: str = "cell") -> list[Any]:
-    arrays = [(part, "kernel", values(n, gates * k)), (part, "recurrent_kernel", values(k, gates * k))]
+    arrays = [(part, "kernel", values(n, gates * k))]
+    arrays.append((part, "recurrent_kernel", values(k, gates * k)))
     if config.get("use_bias", True):
         after = gates == 3 and config.get("reset_after", True)
         arrays.append((part, "bias", values(2, 3 * k) if after else values(gates * k)))
@@ -120,7 +121,8 @@ def plain(spec: Spec) -> Spec:
 def model(layers: Any, functional: int = 0) -> Spec:
     """The config of a Sequential model, or of a Functional one as Keras 2 or 3 writes it."""
     if not functional:
-        return {"class_name": "Sequential", "config": {"name": "net", "layers": [*map(plain, layers)]}}
+        config = {"name": "net", "layers": [*map(plain, layers)]}
+        return {"class_name": "Sequential", "config": config}
     found, before = [], None
     for spec in layers:
         name = spec["config"]["name"]
@@ -162,10 +164,9 @@ def put_paths(file: h5py.File, layers: Any, root: str = "layers") -> None:
 def put_names(base: Any, layers: Any, version: str) -> None:
     """Write weights by the layers' names, as in .h5."""
     old = version.startswith("2")
-    base.attrs["layer_names"] = [s["config"]["name"] for s in layers if s["class_name"] != "InputLayer"]
+    layers = [spec for spec in layers if spec["class_name"] != "InputLayer"]
+    base.attrs["layer_names"] = [spec["config"]["name"] for spec in layers]
     for spec in layers:
-        if spec["class_name"] == "InputLayer":
-            continue
         name = spec["config"]["name"]
         group, names = base.create_group(name), []
         nested = spec["config"].get("layers", [spec])
