@@ -21,7 +21,8 @@ def weights_of(array: Array, where: str) -> FloatArray:
         raise ModelError(f"{where} holds values of type {array.dtype}; expected numbers")
     if array.size > MAX_WEIGHTS:
         raise ModelError(f"{where} holds {array.size} values; expected at most {MAX_WEIGHTS}")
-    values = np.asarray(array, np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN, reported below
+        values = np.asarray(array, np.float64)
     wrong = int(np.count_nonzero(~np.isfinite(values)))
     if wrong:
         raise ModelError(
