@@ -20,6 +20,9 @@ DAMPING = 1e-2
 _MOVES = 4
 """Moves of single weights, as a multiple of the number of columns, after which a row is left."""
 
+_TINY = 1e-30
+"""Instead of a variance of 0, that of inputs which never change."""
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -42,7 +45,7 @@ def compensated(weights: FloatArray, grid: Grid, given: Moments) -> tuple[IntArr
 
     Of rounding by turns and rounding to nearest, each improved by moves, the better by row.
     """
-    damped = _damped(given.covariance)
+    damped = _damped(given.covariance, DAMPING)
     found = [
         _moved(weights, raw, grid, damped)
         for raw in (_by_turns(weights, grid, damped), grid.nearest(weights))
@@ -57,79 +60,70 @@ def refitted(
 ) -> FloatArray:
     """Return weights (rows, n) whose sums over the given inputs are nearest to targets.
 
-    given: moments that all rows share. towards: (n, rows) covariance of inputs and targets.
-    ridge: in the variances' mean, by which weights are held to what they were.
+    towards: (n, rows) covariance of inputs and targets. ridge: in the variances' mean, by which
+    weights are held to what they were.
     """
-    covariance = given.covariance[0]
-    n = len(covariance)
-    held = ridge * max(float(np.trace(covariance)) / n, 1e-30)
-    missing = towards - _product(covariance, weights.T)
-    return weights + _solved((covariance + held * np.eye(n))[None], missing[None])[0].T
+    missing = towards - _product(given.covariance, weights.T)
+    return weights + _solved(_damped(given.covariance, ridge), missing).T
 
 
 def row_sums(values: FloatArray) -> FloatArray:
-    """Return the sums (rows,) of (rows, n), in the order of the columns on any machine."""
+    """Return the sums (rows,) of (rows, n), added from left to right on any machine."""
     total = np.zeros(len(values))
-    for j in range(values.shape[1]):
-        total += values[:, j]
+    for column in values.T:
+        total += column
     return total
 
 
 def _product(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Return a @ b by elementwise steps; b may be one matrix for each row of a."""
-    total = np.zeros((a.shape[0], b.shape[-1]))
+    """Return a @ b, added from left to right on any machine."""
+    total = np.zeros((a.shape[0], b.shape[1]))
     for j in range(a.shape[1]):
-        total += a[:, j, None] * b[..., j, :]
+        total += a[:, j, None] * b[j]
     return total
 
 
-def _damped(covariance: FloatArray) -> FloatArray:
-    n = covariance.shape[-1]
-    mean = np.trace(covariance, axis1=1, axis2=2) / n
-    return covariance + (DAMPING * np.maximum(mean, 1e-30))[:, None, None] * np.eye(n)
+def _damped(covariance: FloatArray, by: float) -> FloatArray:
+    n = len(covariance)
+    mean = max(float(np.trace(covariance)) / n, _TINY)
+    return covariance + by * mean * np.eye(n)
 
 
 def _cholesky(matrix: FloatArray) -> FloatArray:
-    """Return the lower L with L L' = matrix of each (m, n, n), by outer products."""
+    """Return the lower L with L L' = matrix, by outer products."""
     rest, lower = matrix.copy(), np.zeros_like(matrix)
-    for j in range(matrix.shape[-1]):
-        column = rest[:, :, j] / np.sqrt(rest[:, j, j])[:, None]
-        column[:, :j] = 0.0
-        lower[:, :, j] = column
-        rest[:, j:, j:] -= column[:, j:, None] * column[:, None, j:]
+    for j in range(len(matrix)):
+        column = rest[j:, j] / np.sqrt(rest[j, j])
+        lower[j:, j] = column
+        rest[j:, j:] -= column[:, None] * column
     return lower
 
 
 def _solved(matrix: FloatArray, right: FloatArray) -> FloatArray:
-    """Return the solutions (m, n, k) of matrix @ solution = right for positive (m, n, n)."""
+    """Return the solution (n, m) of matrix @ solution = right for a positive matrix."""
     lower, x = _cholesky(matrix), right.copy()
-    n = matrix.shape[-1]
-    for j in range(n):
-        x[:, j] /= lower[:, j, j, None]
-        x[:, j + 1 :] -= lower[:, j + 1 :, j, None] * x[:, j, None]
-    for j in reversed(range(n)):
-        x[:, j] /= lower[:, j, j, None]
-        x[:, :j] -= lower[:, j, :j, None] * x[:, j, None]
+    for j in range(len(matrix)):
+        x[j] /= lower[j, j]
+        x[j + 1 :] -= lower[j + 1 :, j, None] * x[j]
+    for j in reversed(range(len(matrix))):
+        x[j] /= lower[j, j]
+        x[:j] -= lower[j, :j, None] * x[j]
     return x
 
 
 def _by_turns(weights: FloatArray, grid: Grid, covariance: FloatArray) -> IntArray:
-    n = weights.shape[1]
-    order = np.argsort(-np.diagonal(covariance, axis1=1, axis2=2).mean(0), kind="stable")
-    ordered = covariance[:, order[:, None], order]
-    identity = np.broadcast_to(np.eye(n), ordered.shape)
-    # Rows of the factor of the inverse tell what the columns behind make up.
-    upper = _cholesky(_solved(ordered, identity)).swapaxes(1, 2)
+    order = np.argsort(-np.diag(covariance), kind="stable")
+    # Row j of the factor of the inverse tells how those behind make up for column j.
+    factor = _cholesky(_solved(covariance[np.ix_(order, order)], np.eye(len(order)))).T
     left = weights[:, order].copy()
     steps, limits = grid.steps[:, order], grid.limits[order]
-    raw = np.empty_like(left)
-    for j in range(n):
-        raw[:, j] = np.clip(np.floor(left[:, j] / steps[:, j] + 0.5), -limits[j], limits[j])
-        lost = (left[:, j] - raw[:, j] * steps[:, j]) / upper[:, j, j]
-        left[:, j + 1 :] -= lost[:, None] * upper[:, j, j + 1 :]
-    found = np.empty_like(raw)
-    found[:, order] = raw
-    return found.astype(np.int64)
+    raw = np.empty(left.shape, np.int64)
+    for j, column in enumerate(order):
+        nearest = np.clip(np.floor(left[:, j] / steps[:, j] + 0.5), -limits[j], limits[j])
+        lost = (left[:, j] - nearest * steps[:, j]) / factor[j, j]
+        left[:, j + 1 :] -= lost[:, None] * factor[j, j + 1 :]
+        raw[:, column] = nearest
+    return raw
 
 
 def _error(
@@ -145,9 +139,8 @@ def _moved(
     """Move single weights by a unit, the most useful of each row first, while that helps."""
     raw, steps = raw.copy(), grid.steps
     gradient = _product(weights - raw * steps, covariance)
-    variance = np.diagonal(covariance, axis1=1, axis2=2) * steps**2
+    variance = np.diag(covariance) * steps**2
     live = np.arange(len(raw))
-    own = np.zeros(len(raw), np.int64) if len(covariance) == 1 else live
     for _ in range(_MOVES * raw.shape[1]):
         # A weight that grows by a unit lowers e by a step; one that shrinks raises it.
         slope = 2.0 * gradient[live] * steps[live]
@@ -163,5 +156,5 @@ def _moved(
             break
         sign = np.where(up[rows, best] <= down[rows, best], 1, -1)
         raw[live, best] += sign
-        gradient[live] -= (sign * steps[live, best])[:, None] * covariance[own[live], best]
+        gradient[live] -= (sign * steps[live, best])[:, None] * covariance[best]
     return raw

@@ -12,12 +12,13 @@ import numpy as np
 from .. import reference
 from ..bounds import row_bounds
 from ..emulator import Emulator
-from ..layers import Dense, Lstm, Recurrent
+from ..layers import Dense, Direction, Gru, Lstm, Recurrent
 from ..network import Network
 from ..qformat import FloatArray, IntArray, QFormat
 from ..quantized import (
     Precision,
     QuantizedDense,
+    QuantizedGru,
     QuantizedLayer,
     QuantizedLstm,
     QuantizedNetwork,
@@ -26,7 +27,7 @@ from ..quantized import (
 )
 from .compensate import Grid, compensated, refitted, row_sums
 from .dense import DensePlace, in_base_2
-from .modes import DENSE_WEIGHT_BITS, Mode
+from .modes import DENSE_WEIGHT_BITS, MODES
 from .moments import Moments, cross, moments, thinned
 from .recipe import Recipe
 from .rounding import fold_bias
@@ -34,8 +35,20 @@ from .rounding import fold_bias
 RIDGE = 3e-4
 """How strongly refitted weights are held: 3e-4 of the mean variance; 1e-2 was found to harm."""
 
-_TARGET_STEP = 2.0**-24
-"""The grid of float targets, on which their sums are exact."""
+PASSES = 2
+"""How often a recurrent layer is rounded: its own h, which its weights are rounded by, changes."""
+
+_TARGET_BITS = 24
+"""Bits of the grid of float targets, on which their sums are exact."""
+
+
+@dataclass(frozen=True, eq=False)
+class Taken:
+    """What a layer gets in calibration, raw and in float (B, T, n), and gives, raw (B, T, p)."""
+
+    x: IntArray
+    floats: FloatArray
+    h: IntArray
 
 
 class Refiner:
@@ -45,95 +58,132 @@ class Refiner:
         self,
         network: Network,
         precision: Precision,
-        mode: Mode,
         tables: Tables,
         calibration: FloatArray,
         recipe: Recipe,
     ) -> None:
-        self.network, self.precision, self.mode, self.tables = network, precision, mode, tables
+        self.precision, self.mode, self.tables = precision, MODES[precision], tables
         self.recipe, self.inputs = recipe, calibration
         with np.errstate(over="ignore", invalid="ignore"):
-            trace = reference.run(network, calibration)
-        self.floats, self.cells = trace.layers, trace.cells
+            self.floats = reference.run(network, calibration).layers
+
+    def taken(self, layers: Sequence[QuantizedLayer], below: str, name: str) -> Taken:
+        """Emulate the layers; return what the layer of that name gets, from `below`, and gives.
+
+        below: "" for the network's input.
+        """
+        q = QuantizedNetwork("calibration", self.precision, "sequence", self.tables, tuple(layers))
+        raw = q.x.to_raw(self.inputs)
+        trace = Emulator(q, batch=len(raw)).trace(raw)
+        floats = self.floats[below] if below else self.inputs
+        return Taken(trace[below] if below else raw, floats, trace[name])
 
     def recurrent(
         self,
         layer: Recurrent,
         quantized: QuantizedRecurrent,
         magnitude: int,
-        taken: "Taken",
+        taken: Taken,
+        direction: Direction,
     ) -> QuantizedRecurrent:
-        """Return the layer with weights rounded anew."""
-        if isinstance(layer, Lstm) and isinstance(quantized, QuantizedLstm):
-            return self._lstm(layer, quantized, magnitude, taken)
-        return quantized
+        """Return a recurrent layer with weights rounded anew.
 
-    def _lstm(
-        self, layer: Lstm, quantized: QuantizedLstm, magnitude: int, taken: "Taken"
-    ) -> QuantizedLstm:
+        magnitude: of its inputs. direction: in which it goes, that of a half too.
+        """
         n, p = layer.inputs, layer.width
-        before = _before(taken.h, quantized.h0, quantized.direction)
+        before = _before(taken.h, quantized.h0, direction).reshape(-1, p)
+        values = np.concatenate([taken.x.reshape(-1, n), before], 1)
         steps = np.repeat([quantized.x.step, quantized.h.step], [n, p])
-        values = np.concatenate([taken.x.reshape(-1, n), before.reshape(-1, p)], 1)
-        importance = self._importance(layer, taken) if self.recipe.weighted else None
-        given = moments(values, steps, importance)
+        given = moments(values, steps)
         weights, bias = np.concatenate([layer.W, layer.U], 1), layer.b
+        if isinstance(layer, Gru) and isinstance(quantized, QuantizedGru):
+            return self._gru(layer, quantized, magnitude, weights, given)
+        assert isinstance(layer, Lstm)
+        assert isinstance(quantized, QuantizedLstm)
         if self.recipe.refit_recurrent:
             start = np.zeros(p) if layer.h0 is None else layer.h0
-            h = _before(self.floats[layer.name], start, layer.direction)
-            floats = np.concatenate([taken.floats.reshape(-1, n), h.reshape(-1, p)], 1)
+            h = _before(self.floats[layer.name], start, direction).reshape(-1, p)
+            floats = np.concatenate([taken.floats.reshape(-1, n), h], 1)
             weights, bias = _refit(weights, bias, values, steps, given, floats)
-        limits = np.repeat(
-            [_most(self.mode.input_weights), _most(self.mode.hidden_weights)], [n, p]
-        )
-        frac, mid = quantized.frac, quantized.mid_shift
+        return self._lstm(quantized, magnitude, weights, bias, given)
+
+    def _lstm(
+        self,
+        quantized: QuantizedLstm,
+        magnitude: int,
+        weights: FloatArray,
+        bias: FloatArray,
+        given: Moments,
+    ) -> QuantizedLstm:
+        n, frac, mid = quantized.inputs, quantized.frac, quantized.mid_shift
         while True:
-            of_x = 2.0 ** -(frac - quantized.x.frac - quantized.x_shift).astype(np.float64)
-            of_h = 2.0 ** -(frac + mid - quantized.h.frac).astype(np.float64)
-            grid = Grid(np.repeat(np.stack([of_x, of_h], 1), [n, p], axis=1), limits)
-            raw, gain = compensated(weights, grid, given)
+            of_x, of_h = frac - quantized.x.frac - quantized.x_shift, frac + mid - quantized.h.frac
+            raw, gain = compensated(weights, self._grid(n, of_x, quantized.width, of_h), given)
             shift = frac + mid - quantized.argument_frac
-            found = replace(
-                quantized,
-                wx=raw[:, :n],
-                wh=raw[:, n:],
-                frac=frac,
-                bias=fold_bias(bias + gain, frac + mid, shift),
-            )
+            folded = fold_bias(bias + gain, frac + mid, shift)
+            found = replace(quantized, wx=raw[:, :n], wh=raw[:, n:], frac=frac, bias=folded)
             beyond = row_bounds(found, magnitude).overflows
             if not beyond.any():
                 return found
             frac = frac - beyond
 
-    def _importance(self, layer: Lstm, taken: "Taken") -> FloatArray:
-        """Return (time steps, 4k) the squared effect of each pre-activation on cell or output."""
-        n, k, p = layer.inputs, layer.units, layer.width
-        gate = {"sigmoid": reference.sigmoid}.get(layer.gate, reference.FUNCTIONS[layer.gate])
-        h = _before(self.floats[layer.name], np.zeros(p), layer.direction).reshape(-1, p)
-        z = taken.floats.reshape(-1, n) @ layer.W.T + h @ layer.U.T + layer.b
-        c = self.cells[layer.name]
-        before = _before(c, np.zeros(k), "forward").reshape(-1, k)
-        c = c.reshape(-1, k)
-        i, f, o = (gate(z[:, g * k : (g + 1) * k]) for g in (0, 1, 3))
-        g = np.tanh(z[:, 2 * k : 3 * k])
-        y = np.tanh(c)
-        seen = o * (1 - y**2) + 0.1
-        effect = np.concatenate(
-            [
-                i * (1 - i) * g * seen,
-                f * (1 - f) * before * seen,
-                i * (1 - g**2) * seen,
-                o * (1 - o) * y,
-            ],
-            1,
-        )
-        square = effect**2
-        return np.asarray(square + self.recipe.weighted * square.mean(0))
+    def _gru(
+        self,
+        layer: Gru,
+        quantized: QuantizedGru,
+        magnitude: int,
+        weights: FloatArray,
+        given: Moments,
+    ) -> QuantizedGru:
+        """With reset_after the candidate's sums over x and over h are rounded apart."""
+        n, k, frac, frac_h = layer.inputs, layer.units, quantized.frac, quantized.frac_h
+        last = slice(2 * k, 3 * k)
+        while True:
+            all_h = frac.copy()
+            if layer.reset_after:
+                all_h[last] = frac_h
+            grid = self._grid(
+                n, frac - quantized.x.frac - quantized.x_shift, k, all_h - quantized.h.frac
+            )
+            raw, gain = compensated(weights, grid, given)
+            bias_h = quantized.bias_h
+            if layer.reset_after:
+                x, h = slice(0, n), slice(n, n + k)
+                raw[last, x], gain[last] = self._apart(weights, grid, given, last, x)
+                raw[last, h], gain_h = self._apart(weights, grid, given, last, h)
+                shift_h = frac_h - quantized.argument_frac[last]
+                bias_h = fold_bias(layer.b_u + gain_h, frac_h, shift_h)
+            found = replace(
+                quantized,
+                wx=raw[:, :n],
+                wh=raw[:, n:],
+                frac=frac,
+                bias=fold_bias(layer.b + gain, frac, frac - quantized.argument_frac),
+                frac_h=frac_h if layer.reset_after else frac[last],
+                bias_h=bias_h,
+            )
+            bounds = row_bounds(found, magnitude)
+            beyond, apart = bounds.bound >= 1 << 31, bounds.partial[last] >= 1 << 31
+            if not beyond.any() and not apart.any():
+                return found
+            frac, frac_h = frac - beyond, frac_h - apart
+
+    def _apart(
+        self, weights: FloatArray, grid: Grid, given: Moments, rows: slice, columns: slice
+    ) -> tuple[IntArray, FloatArray]:
+        own = Grid(grid.steps[rows, columns], grid.limits[columns])
+        return compensated(weights[rows, columns], own, given.part(columns))
+
+    def _grid(self, n: int, of_x: IntArray, p: int, of_h: IntArray) -> Grid:
+        """Return the grid for weights of n inputs and p hidden values at these fraction bits."""
+        steps = np.repeat(2.0 ** -np.stack([of_x, of_h], 1).astype(np.float64), [n, p], axis=1)
+        widths = [self.mode.input_weights, self.mode.hidden_weights]
+        return Grid(steps, np.repeat([(1 << (bits - 1)) - 1 for bits in widths], [n, p]))
 
     def dense(
-        self, layer: Dense, quantized: QuantizedDense, place: DensePlace, taken: "Taken"
+        self, layer: Dense, quantized: QuantizedDense, place: DensePlace, taken: Taken
     ) -> QuantizedDense:
-        """Return a dense layer with weights rounded anew."""
+        """Return a dense layer with weights rounded anew; one that adds the input as it is."""
         if layer.skip is not None:
             return quantized
         scaled = in_base_2(layer) if layer.activation == "softmax" else layer
@@ -144,50 +194,27 @@ class Refiner:
         if self.recipe.refit_dense:
             floats = taken.floats.reshape(-1, n)
             weights, bias = _refit(weights, bias, values, steps, given, floats)
-        limits = np.full(n, _most(DENSE_WEIGHT_BITS))
+        limits = np.full(n, (1 << (DENSE_WEIGHT_BITS - 1)) - 1)
+        # The accumulators of a last layer are its output, in one format.
+        output = place.y is None and layer.activation != "softmax"
         frac = quantized.frac
-        fixed = place.y is not None or layer.activation == "softmax"
         while True:
-            argument = quantized.argument_frac if fixed else frac
+            argument = frac if output else quantized.argument_frac
             step = 2.0 ** -(frac - quantized.x.frac).astype(np.float64)
-            grid = Grid(np.repeat(step[:, None], n, axis=1), limits)
-            raw, gain = compensated(weights, grid, given)
-            y = quantized.y
-            if not fixed and layer.activation != "argmax":
-                y = QFormat(32, int(frac[0]))
+            raw, gain = compensated(weights, Grid(np.tile(step[:, None], n), limits), given)
+            raw_output = output and layer.activation != "argmax"
             found = replace(
                 quantized,
                 w=raw,
                 frac=frac,
                 argument_frac=argument,
-                y=y,
+                y=QFormat(32, int(frac[0])) if raw_output else quantized.y,
                 bias=fold_bias(bias + gain, frac, frac - argument),
             )
             beyond = row_bounds(found, place.magnitude).overflows
             if not beyond.any():
                 return found
-            frac = frac - (beyond if fixed else beyond.any())
-
-    def taken(
-        self, layers: Sequence[QuantizedLayer], below: str, name: str, x: QFormat
-    ) -> "Taken":
-        """Emulate the layers and return what the last of them, of that name, gets and gives."""
-        q = QuantizedNetwork(
-            "calibration", self.precision, "sequence", self.tables, tuple(layers)
-        )
-        raw = q.x.to_raw(self.inputs)
-        trace = Emulator(q, batch=len(raw)).trace(raw)
-        floats = self.floats[below] if below else self.inputs
-        return Taken(trace[below] if below else raw, floats, trace[name])
-
-
-@dataclass(frozen=True, eq=False)
-class Taken:
-    """What a layer gets in calibration: raw and in float, (B, T, n), and gives, raw (B, T, p)."""
-
-    x: IntArray
-    floats: FloatArray
-    h: IntArray
+            frac = frac - (beyond.any() if output else beyond)
 
 
 def _refit(
@@ -201,23 +228,18 @@ def _refit(
     """Return weights and biases for which the sums over raw `values` are nearest to float's."""
     targets = floats @ weights.T
     # On a grid, so that the last bit of a float product cannot decide a weight.
-    scale = max(1.0, float(np.abs(targets).max()))
-    step = _TARGET_STEP * 2.0 ** np.ceil(np.log2(scale))
+    most = max(1.0, float(np.abs(targets).max()))
+    step = 2.0 ** (np.ceil(np.log2(most)) - _TARGET_BITS)
     raw = np.rint(targets / step).astype(np.int64)
     found = refitted(weights, given, cross(values, steps, raw, step), RIDGE)
-    lost = thinned(raw).sum(0) / len(thinned(raw)) * step
-    return found, bias + lost - row_sums(found * given.mean)
+    kept = thinned(raw)
+    return found, bias + kept.sum(0) / len(kept) * step - row_sums(found * given.mean)
 
 
-def _before(h: IntArray, h0: IntArray, direction: str) -> IntArray:
+def _before(h: IntArray, h0: IntArray, direction: Direction) -> IntArray:
     """Return h before each step, (B, T, p), from h behind it; in the order of the inputs."""
     start = np.broadcast_to(h0, (len(h), 1, h.shape[2]))
-    if direction == "forward":
-        return np.concatenate([start, h[:, :-1]], 1)
     if direction == "reverse":
         return np.concatenate([h[:, 1:], start], 1)
-    return np.concatenate([start, h[:, :-1]], 1)[:, ::-1]
-
-
-def _most(bits: int) -> int:
-    return (1 << (bits - 1)) - 1
+    shifted = np.concatenate([start, h[:, :-1]], 1)
+    return shifted[:, ::-1] if direction == "flipped" else shifted
