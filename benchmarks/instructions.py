@@ -120,7 +120,7 @@ def measured(target: str, shape: str, precision: Precision) -> BenchResult | Non
             r.normal(0, 0.5, 4 * k),
         )
     )
-    q = quantize(network, precision, r.normal(0, 0.7, (8, 12, n)))
+    q = quantize(network, precision, r.normal(0, 0.7, (8, 12, n)), rounding="nearest")
     return bench(q, load_target(target))
 
 

@@ -26,12 +26,11 @@ from lstmgen.quantized import (
     QuantizedNetwork,
     Tables,
 )
-from lstmgen.quantizer import quantize
 from lstmgen.quantizer.tables import load_tables
 from lstmgen.target import load_target
 from lstmgen.verification import default_inputs, verify
 
-from builders import PRECISIONS, calibration, dense, lstm, of_shape, quantized
+from builders import PRECISIONS, calibration, dense, lstm, nearest, of_shape, quantized
 from compiled import C_WARNINGS, LANGUAGES, sources
 from tools import need_program, usable
 
@@ -288,7 +287,7 @@ def test_equal_with_sums_of_any_size(shift):
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_equal_with_other_tables(precision, bits):
     network = Network.of(lstm(3, 4, seed=bits), dense(4, 2, "tanh"), name="tables")
-    q = quantize(network, precision, calibration(network), table_bits=bits)
+    q = nearest(network, precision, calibration(network), table_bits=bits)
     assert isinstance(q.tables, Tables)
     assert_equal(q)
 
@@ -303,7 +302,7 @@ def test_full_cells_and_outputs_are_equal(precision, effort):
     W[8] = 9
     W[11], U[3] = 0.3, 0.2
     network = Network.of(Lstm("lstm0", W, U, b), outputs="sequence")
-    q = quantize(network, precision, np.ones((1, 1, 1)))
+    q = nearest(network, precision, np.ones((1, 1, 1)))
     x = np.concatenate([np.full((1, 60, 1), q.x.hi), np.full((1, 60, 1), q.x.lo)], 1)
     for c0, values in ((2**31 - 2**25, x), (-(2**31) + 2**25, -1 - x)):
         layer = replace(lstm_of(q), c0=np.array([c0, 0, 0, 0]))
@@ -337,7 +336,7 @@ def measured(n: int, k: int, precision: Precision, effort: Effort = "speed") -> 
     layer = Lstm("lstm0", weights[:, :n], weights[:, n:], r.normal(0, 0.5, 4 * k))
     network = Network.of(layer)
     return bench(
-        quantize(network, precision, calibration(network), mid_shift=False),
+        nearest(network, precision, calibration(network), mid_shift=False),
         usable("riscv32"),
         effort=effort,
     )
@@ -366,7 +365,7 @@ def test_instructions_per_mac_of_a_dense_layer(precision, rows, most):
     """What it adds to the LSTM layer in front of it: 7 and 7.2 in portable C."""
     layer = lstm(1, 64, scale=0.23)
     alone, headed = (
-        bench(quantize(network, precision, calibration(network)), usable("riscv32"))
+        bench(nearest(network, precision, calibration(network)), usable("riscv32"))
         for network in (Network.of(layer), Network.of(layer, dense(64, rows)))
     )
     added = headed.instructions_per_step - alone.instructions_per_step
@@ -400,7 +399,7 @@ def test_clang_assembles_it(precision, effort, tmp_path: Path):
     need_program("clang")
     for shape in ((11, 5), (40, 20)):
         network = Network.of(lstm(*shape, scale=0.23), dense(shape[1], 7, "relu"))
-        q = quantize(network, precision, calibration(network))
+        q = nearest(network, precision, calibration(network))
         source = tmp_path / "m_kernels.S"
         source.write_text(sources(q, target="riscv32", effort=effort)["model_kernels.S"])
         clang = shutil.which("clang")
@@ -414,7 +413,7 @@ def test_plain_c_reads_tables_of_lines_without_warnings(compiler, tmp_path: Path
     """The C of a dense layer with tanh, beside a kernel that wants lines."""
     need_program(compiler)
     network = Network.of(lstm(3, 4), dense(4, 2, "tanh"))
-    files = sources(quantize(network, "q15", calibration(network)), target="riscv32")
+    files = sources(nearest(network, "q15", calibration(network)), target="riscv32")
     assert "modulo 2^32" in files["model.c"]
     for name, text in files.items():
         (tmp_path / name).write_text(text)

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..bounds import check, magnitude, merged_format
 from ..errors import ModelError
-from ..layers import Bidirectional, Dense, Direction, Embedding, Gru, Layer, Recurrent
+from ..layers import Bidirectional, Dense, Embedding, Gru, Layer, Recurrent
 from ..network import Network
 from ..qformat import MIN_FRAC, FloatArray, QFormat, max_frac
 from ..quantized import (
@@ -32,10 +32,6 @@ from .refine import PASSES, Refiner
 from .tables import load_tables
 
 __all__ = ["MODES", "ROUNDINGS", "Rounding", "quantize"]
-
-DIRECTIONS: tuple[Direction, Direction] = ("forward", "reverse")
-"""How the halves of a bidirectional layer go through a sequence."""
-
 
 def quantize(
     network: Network,
@@ -74,22 +70,27 @@ def quantize(
         own = measure(network, data)
         return _quantized(network, precision, bits, own, recipe, data)
 
-    recipe, note = Recipe(mid_shift=mid_shift), ""
+    # First, as it refuses what no rounding can hold.
+    q = _quantized(
+        network, precision, bits, ranges, Recipe(mid_shift=mid_shift), calibration
+    )
     if calibration is None:
         note = "no calibration data: weights are rounded to nearest"
-    elif rounding != "nearest":
-        recipe = Recipe(compensated=True, refit_dense=True, mid_shift=mid_shift)
-        note = f"rounding {recipe}"
-        data = np.asarray(calibration, np.float64)
-        if rounding == "auto" and len(data) > 1:
-            chosen = choose(network, precision, data, make, recipe)
-            recipe = chosen.recipe
-            note = (
-                f"rounding {recipe}: {chosen.decibel:.1f} dB on held-back calibration data, "
-                f"to nearest {chosen.nearest:.1f} dB"
-            )
+        return replace(q, notes=(*q.notes, note))
+    if rounding == "nearest":
+        return q
+    recipe = Recipe(compensated=True, refit_dense=True, mid_shift=mid_shift)
+    note = f"rounding {recipe}"
+    data = np.asarray(calibration, np.float64)
+    if rounding == "auto" and len(data) > 1:
+        chosen = choose(network, precision, data, make, recipe)
+        recipe = chosen.recipe
+        note = (
+            f"rounding {recipe}: {chosen.decibel:.1f} dB on held-back calibration data, "
+            f"to nearest {chosen.nearest:.1f} dB"
+        )
     q = _quantized(network, precision, bits, ranges, recipe, calibration)
-    return replace(q, notes=(*q.notes, note)) if note else q
+    return replace(q, notes=(*q.notes, note))
 
 
 def _quantized(
@@ -157,12 +158,9 @@ class _Chain:
                 quantized = self._bidirectional(layer, x, reach, below)
             else:
                 formats = formats_of(layer, self.mode, self.tables, self.ranges)
-                quantized = start = self._recurrent(layer, x, reach, below, formats)
-                for _ in range(PASSES if self.refiner else 0):
-                    taken = self.refiner.taken([*self.done, quantized], below, layer.name)
-                    quantized = self.refiner.recurrent(
-                        layer, start, reach, taken, layer.direction
-                    )
+                quantized = self._recurrent(layer, x, reach, below, formats)
+                if self.refiner is not None:
+                    quantized = self._refined(self.refiner, layer, quantized, reach, below)
             self.done.append(quantized)
             x, reach, below = quantized.y, magnitude(quantized), layer.name
         return self.done
@@ -194,22 +192,33 @@ class _Chain:
         )
         y = merged_format(layer.merge, common.h)
         ways = layer.merge, layer.ends
-        made = plain = QuantizedBidirectional(layer.name, forward, backward, *ways, y)
-        for _ in range(PASSES if self.refiner else 0):
-            halves = [
-                self.refiner.recurrent(
-                    half,
-                    start,
-                    reach,
-                    self.refiner.taken([*self.done, made], below, half.name),
-                    direction,
-                )
-                for half, start, direction in zip(
-                    layer.halves, plain.halves, DIRECTIONS, strict=True
-                )
-            ]
-            made = QuantizedBidirectional(layer.name, *halves, *ways, y)
+        made = QuantizedBidirectional(layer.name, forward, backward, *ways, y)
+        for _ in range(PASSES if self.refiner is not None else 0):
+            assert self.refiner is not None
+            refined, layers = self.refiner.recurrent, [*self.done, made]
+            for_f, for_b = (
+                self.refiner.taken(layers, below, half.name) for half in layer.halves
+            )
+            made = replace(
+                made,
+                forward=refined(layer.forward, forward, reach, for_f, "forward"),
+                backward=refined(layer.backward, backward, reach, for_b, "reverse"),
+            )
         return made
+
+    def _refined(
+        self,
+        refiner: Refiner,
+        layer: Recurrent,
+        start: QuantizedRecurrent,
+        reach: int,
+        below: str,
+    ) -> QuantizedRecurrent:
+        quantized = start
+        for _ in range(PASSES):
+            taken = refiner.taken([*self.done, quantized], below, layer.name)
+            quantized = refiner.recurrent(layer, start, reach, taken, layer.direction)
+        return quantized
 
     def _embedding(self, layer: Embedding, above: Layer | None) -> QuantizedEmbedding:
         if layer.entries > MAX_ENTRIES:

@@ -6,8 +6,10 @@ layer's weights will be multiplied with.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import reference
 from ..bounds import row_bounds
@@ -236,7 +238,7 @@ def _refit(
     return found, bias + kept.sum(0) / len(kept) * step - row_sums(found * given.mean)
 
 
-def _before(h: IntArray, h0: IntArray, direction: Direction) -> IntArray:
+def _before(h: NDArray[Any], h0: NDArray[Any], direction: Direction) -> NDArray[Any]:
     """Return h before each step, (B, T, p), from h behind it; in the order of the inputs."""
     start = np.broadcast_to(h0, (len(h), 1, h.shape[2]))
     if direction == "reverse":
