@@ -1,6 +1,5 @@
 """Keras' files: .keras (Keras 2 and 3), .h5 of a whole model, .h5 of weights alone."""
 
-import io
 import os
 import re
 import zipfile
@@ -9,7 +8,7 @@ from pathlib import Path
 
 from ..errors import ModelError
 from . import keras_cells, keras_guess
-from .hdf5 import read_hdf5
+from .hdf5 import MAX_FILE, read_hdf5
 from .keras_config import Config, chain_of, parse
 from .keras_layers import Builder
 from .keras_store import ByName, ByPath, Store
@@ -17,9 +16,6 @@ from .options import Draft, ReadOptions
 
 MAX_CONFIG = 1 << 24
 """Largest config in bytes."""
-
-MAX_FILE = 1 << 28
-"""Largest file of weights inside a .keras, in bytes; the optimizer's state is in it."""
 
 _WEIGHTS = "model.weights.h5"
 
@@ -62,7 +58,7 @@ def _read_archive(path: str | os.PathLike[str], source: str, name: str) -> Draft
             f"{source} is damaged or truncated ({reason!a}); write or copy it anew"
         ) from error
     version, note = _version(metadata.get("keras_version"))
-    file = read_hdf5(io.BytesIO(data), f"{source}: {_WEIGHTS}")
+    file = read_hdf5(data, f"{source}: {_WEIGHTS}")
     return _draft(config, ByPath(file), source, name, version, note)
 
 
