@@ -21,8 +21,11 @@ from numpy.typing import NDArray
 
 from .errors import ModelError, OutputError
 
-MAX_BYTES = 1 << 30
-"""Largest total size of the arrays of a file, uncompressed."""
+MAX_BYTES = 3 << 28
+"""Largest total size of the arrays of a file, uncompressed: with all else below 1 GiB, since no
+array is held twice but a small one in Fortran order."""
+
+_MAX_FORTRAN = 1 << 27
 
 MAX_ARRAYS = 4096
 MAX_NAME = 200
@@ -35,6 +38,7 @@ MAX_HEADER = 10_000
 Array = NDArray[Any]
 
 _MAGIC = b"\x93NUMPY"
+_PART = 1 << 20
 _ENCRYPTED = 0x01 | 0x40
 _PATCHED = 0x20
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -197,16 +201,40 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, source: str) -> A
         dtype, fortran, shape = _header(stream, where)
         count = math.prod(shape)
         size = count * dtype.itemsize
-        # The read is bounded by file_size, whose sum over the members the caller has bounded.
-        data = stream.read(member.file_size + 1)
+        if fortran and len(shape) > 1 and _MAX_FORTRAN < size <= member.file_size:
+            raise ModelError(
+                f"{where} has {size} bytes in Fortran order; expected at most {_MAX_FORTRAN}: "
+                "save np.ascontiguousarray of it"
+            )
+        # Bounded by file_size, whose sum over the members the caller has bounded.
+        data = _filled(stream, min(size, member.file_size) + 1)
     if len(data) != size:
-        raise ModelError(f"{where} has {len(data)} bytes; expected {size} for its shape {shape}")
+        more = "more than " if len(data) > size else ""
+        found = min(len(data), size)
+        raise ModelError(f"{where} has {more}{found} bytes; expected {size} for its shape {shape}")
     values = np.frombuffer(data, dtype, count).reshape(shape, order="F" if fortran else "C")
     if dtype.kind == "U" and count and dtype.itemsize:
         codes = np.frombuffer(data, np.dtype(np.uint32).newbyteorder(dtype.byteorder))
         if codes.max(initial=0) > 0x10FFFF:
             raise ModelError(f"{where} holds text that is no Unicode; write the file anew")
-    return np.array(values, dtype.newbyteorder("="), order="C")
+    if not values.dtype.isnative:
+        values = values.byteswap(inplace=True).view(dtype.newbyteorder("="))
+    return np.asarray(values, order="C")
+
+
+def _filled(stream: IO[bytes], size: int) -> bytearray:
+    """Return up to `size` bytes of a stream, which are held once."""
+    data = bytearray(size)  # zeros take no memory before they are written to
+    end = 0
+    with memoryview(data) as view:
+        while end < size:
+            part = stream.read(min(_PART, size - end))
+            if not part:
+                break
+            view[end : end + len(part)] = part
+            end += len(part)
+    del data[end:]
+    return data
 
 
 def _header(stream: IO[bytes], where: str) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:

@@ -31,6 +31,13 @@ def hoard(path: Path) -> None:
     bytearray(1100 << 20)
 
 
+def hoard_quietly(path: Path) -> None:
+    try:
+        hoard(path)
+    except MemoryError as error:
+        raise ModelError(f"{path}: does not fit") from error
+
+
 def stumble(path: Path) -> None:
     raise KeyError("W")
 

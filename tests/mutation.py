@@ -60,11 +60,13 @@ class Failure:
 
 @dataclass
 class Result:
-    """What became of the files of a format."""
+    """What became of the files of a format; slowest: in seconds of the processor, longest: by
+    the clock."""
 
     outcomes: Counter[str]
     failures: list[Failure]
     slowest: float = 0.0
+    longest: float = 0.0
     megabytes: int = 0
 
 
@@ -103,7 +105,9 @@ def run_format(
                 worker = Worker(reader, files)
             path = folder / f"damaged{files[0].suffix}"
             path.write_bytes(damaged(files, name, seed, number, marker))
+            start = time.monotonic()
             answer = worker.ask(path)
+            result.longest = max(result.longest, time.monotonic() - start)
             problem = answer.get("problem") or ("code was executed" if marker.exists() else None)
             marker.unlink(missing_ok=True)
             if problem:
@@ -188,7 +192,8 @@ def _reports(names: list[str], arguments: argparse.Namespace) -> Iterator[Result
         )
         shown = ", ".join(f"{n} {what}" for what, n in sorted(result.outcomes.items()))
         print(
-            f"{name}: {shown}; {len(result.failures)} failures; slowest {result.slowest:.2f} s, "
+            f"{name}: {shown}; {len(result.failures)} failures; slowest {result.slowest:.2f} s "
+            f"({result.longest:.2f} s by the clock), "
             f"at most {result.megabytes} MiB resident; {time.monotonic() - start:.0f} s in all"
         )
         for failure in result.failures[:20]:

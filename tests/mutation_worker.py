@@ -39,7 +39,8 @@ def judge(path: Path, reader: Callable[[Path], object]) -> dict[str, object]:
     try:
         reader(path)
     except ModelError as error:
-        return {"outcome": "refused", "problem": _wrong_lines(str(error))}
+        problem = "memory ran out, which the error hides" if _out_of_memory(error) else None
+        return {"outcome": "refused", "problem": problem or _wrong_lines(str(error))}
     except BaseException as error:
         trace = error.__traceback__
         while trace is not None and trace.tb_next is not None:
@@ -49,6 +50,13 @@ def judge(path: Path, reader: Callable[[Path], object]) -> dict[str, object]:
         )
         return {"outcome": "error", "problem": f"{type(error).__name__}: {str(error)[:200]}{where}"}
     return {"outcome": "network"}
+
+
+def _out_of_memory(error: BaseException | None) -> bool:
+    """Return whether an error comes from one of memory: without the limit, more were taken."""
+    while error is not None and not isinstance(error, MemoryError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _wrong_lines(message: str) -> str | None:

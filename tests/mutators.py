@@ -171,7 +171,7 @@ def _json_value(text: str, r: Random) -> str:
         root = json.loads(text)
     except (ValueError, RecursionError):
         return text
-    places = []
+    places: list[tuple[Any, Any]] = []
     todo = [root]
     while todo and len(places) < 10000:
         node = todo.pop()
@@ -224,7 +224,8 @@ def rezipped(data: bytes, r: Random, marker: Path) -> bytes:
     name, content = chosen
     what = r.random()
     if what < 0.04:
-        return bombed(name, r.choice((*BOMB_BYTES[:1] * 9, BOMB_BYTES[1])))
+        size = r.choice((*BOMB_BYTES[:1] * 9, BOMB_BYTES[1]))
+        return bombed(name, size, r.choice("<>"), r.random() < 0.3)
     if what < 0.10:
         chosen[1] = pickled(name, content, r, marker)
     elif what < 0.15:
@@ -297,16 +298,18 @@ def _deflated_zeros(head: bytes, size: int) -> tuple[bytes, int]:
     return first + one * (size >> 20) + packer.flush(), crc
 
 
-def _npy_head(descr: str, shape: str) -> bytes:
-    header = f"{{'descr': {descr!r}, 'fortran_order': False, 'shape': ({shape}), }}"
+def _npy_head(descr: str, shape: str, fortran: bool = False) -> bytes:
+    header = f"{{'descr': {descr!r}, 'fortran_order': {fortran}, 'shape': ({shape}), }}"
     text = header.encode().ljust(117) + b"\n"
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
 
 
-def bombed(name: str, size: int) -> bytes:
+def bombed(name: str, size: int, order: str = "<", fortran: bool = False) -> bytes:
     """Return an archive whose one member, by that name, unpacks to `size` zeros; in a .npy
     behind a header that says so."""
-    head = _npy_head("<f4", f"{size // 4},") if name.endswith(".npy") else b""
+    head = b""
+    if name.endswith(".npy"):
+        head = _npy_head(f"{order}f4", f"{size // 8}, 2" if fortran else f"{size // 4},", fortran)
     raw, crc = _deflated_zeros(head, size)
     path = name.encode()
     common = struct.pack("<HHHHHIIIHH", 20, 0x800, 8, 0, 0x21, crc, len(raw), len(head) + size,

@@ -46,6 +46,7 @@ def test_every_file_comes_from_its_seed(tmp_path, name):
 @pytest.mark.parametrize(("fault", "words"), [
     ("crash", "the reader died: exit status -6"),
     ("hoard", "MemoryError"),
+    ("hoard_quietly", "memory ran out"),
     ("stumble", "KeyError: 'W' at faults.py"),
     ("warn", "RuntimeWarning: overflow"),
     ("chatter", "a line of 2"),
@@ -116,10 +117,13 @@ def test_the_splice_in_front_of_a_pickle_goes_off(tmp_path):
     assert marker.exists()
 
 
-@pytest.mark.parametrize("size", mutators.BOMB_BYTES)
-def test_compression_bombs_are_refused(tmp_path, size):
+@pytest.mark.parametrize(("size", "order", "fortran"), [
+    (mutators.BOMB_BYTES[0], "<", False),
+    *((mutators.BOMB_BYTES[1], order, fortran) for order in "<>" for fortran in (False, True)),
+])
+def test_compression_bombs_are_refused(tmp_path, size, order, fortran):
     path = tmp_path / "bomb.npz"
-    path.write_bytes(mutators.bombed("W0.npy", size))
+    path.write_bytes(mutators.bombed("W0.npy", size, order, fortran))
     with zipfile.ZipFile(path) as archive:
         assert archive.infolist()[0].file_size == size + 128
         assert archive.open("W0.npy").read(1 << 16)[128:] == bytes((1 << 16) - 128)

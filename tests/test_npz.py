@@ -4,6 +4,7 @@ import io
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -354,3 +355,23 @@ def test_signalling_nans_are_refused_without_a_warning(tmp_path: Path) -> None:
     values = np.frombuffer(b"\x01\x00\xa0\x7f" * 2, np.float32)
     with pytest.raises(ModelError, match="W holds 2 values that are NaN"):
         weights_of(values, "W")
+
+
+@pytest.mark.parametrize("descr", [">f4", ">i8", ">U3", "<f4"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_foreign_byte_orders_become_native(tmp_path: Path, descr: str, order: str) -> None:
+    values = np.array([[1, 2, 3], [4, 5, 6]]).astype(descr)
+    np.savez(tmp_path / "m.npz", a=np.asarray(values, order=order))  # type: ignore[call-overload]
+    got = read_npz(tmp_path / "m.npz")["a"]
+    np.testing.assert_array_equal(got, values)
+    assert got.dtype.isnative
+    assert got.flags.c_contiguous
+    assert got.flags.writeable
+
+
+def test_a_large_array_in_fortran_order_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
+    """It would be held twice."""
+    monkeypatch.setattr("lstmgen.npz._MAX_FORTRAN", 100)
+    np.savez(tmp_path / "m.npz", a=np.asfortranarray(np.zeros((4, 4))))
+    with pytest.raises(ModelError, match=r"a has 128 bytes in Fortran order; expected at most 100"):
+        read_npz(tmp_path / "m.npz")
