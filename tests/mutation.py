@@ -41,6 +41,10 @@ FORMATS = {
 }
 """By format, the module whose `seed_files(folder)` writes valid files: by "format/variant"."""
 
+MARKER = Path("executed")
+"""What a pickle creates that is loaded: in the worker's own folder, so that its bytes are the
+same in every run, and no two runs at a time take each other's for theirs."""
+
 _FILES_PER_WORKER = 500
 
 
@@ -78,10 +82,10 @@ def seeds(name: str, folder: Path) -> list[Path]:
     return [path for key, path in files.items() if key.partition("/")[0] == name]
 
 
-def damaged(files: list[Path], name: str, seed: int, number: int, marker: Path) -> bytes:
+def damaged(files: list[Path], name: str, seed: int, number: int) -> bytes:
     """Return the damaged file of a number."""
     r = Random(f"{seed}/{name}/{number}")
-    return mutated(r.choice(files).read_bytes(), r, marker)
+    return mutated(r.choice(files).read_bytes(), r, MARKER)
 
 
 def run_format(
@@ -93,18 +97,16 @@ def run_format(
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         files = seeds(name, folder)
-        # Fixed, so that a pickle's bytes and with them all that follows stay the same.
-        marker = Path(tempfile.gettempdir()) / "lstmgen-executed"
-        marker.unlink(missing_ok=True)
+        marker = folder / MARKER
         numbers = range(count) if only is None else [only]
         worker: Worker | None = None
         for number in numbers:
             if worker is None or worker.read >= _FILES_PER_WORKER:
                 if worker is not None:
                     worker.stop()
-                worker = Worker(reader, files)
+                worker = Worker(reader, files, folder)
             path = folder / f"damaged{files[0].suffix}"
-            path.write_bytes(damaged(files, name, seed, number, marker))
+            path.write_bytes(damaged(files, name, seed, number))
             start = time.monotonic()
             answer = worker.ask(path)
             result.longest = max(result.longest, time.monotonic() - start)
@@ -124,16 +126,16 @@ def run_format(
 
 
 class Worker:
-    """A process that reads one file after the other."""
+    """A process that reads one file after the other, in a working directory of its own."""
 
-    def __init__(self, reader: str, files: list[Path]) -> None:
+    def __init__(self, reader: str, files: list[Path], folder: Path) -> None:
         command = [sys.executable, str(TESTS / "mutation_worker.py"), reader]
         # One thread, as each of the linear algebra's own takes address space.
         paths = f"{ROOT}{os.pathsep}{TESTS}"
         env = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": paths}
         self._process = subprocess.Popen(
             [*command, *map(str, files)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, env=env,
+            stderr=subprocess.PIPE, env=env, cwd=folder,
         )
         self.read = 0
         if self._line(60.0) is None:
@@ -214,10 +216,8 @@ def main() -> int:
     names = arguments.format or list(FORMATS)
     if arguments.keep and arguments.only is not None:
         with tempfile.TemporaryDirectory() as folder:
-            marker = Path(tempfile.gettempdir()) / "lstmgen-executed"
-            data = damaged(
-                seeds(names[0], Path(folder)), names[0], arguments.seed, arguments.only, marker
-            )
+            files = seeds(names[0], Path(folder))
+            data = damaged(files, names[0], arguments.seed, arguments.only)
         arguments.keep.write_bytes(data)
     return int(any(result.failures for result in list(_reports(names, arguments))))
 

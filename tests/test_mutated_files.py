@@ -32,15 +32,14 @@ def test_damaged_files_are_read_or_refused(name):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_file_comes_from_its_seed(tmp_path, name):
-    marker = tmp_path / "marker"
     made = []
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
         files = mutation.seeds(name, folder)
-        made.append([mutation.damaged(files, name, SEED, n, marker) for n in range(30)])
+        made.append([mutation.damaged(files, name, SEED, n) for n in range(30)])
     assert made[0] == made[1]
     assert len(set(made[0])) > 25
-    assert made[0] != [mutation.damaged(files, name, SEED + 1, n, marker) for n in range(30)]
+    assert made[0] != [mutation.damaged(files, name, SEED + 1, n) for n in range(30)]
 
 
 @pytest.mark.parametrize(("fault", "words"), [
@@ -75,14 +74,15 @@ def test_no_fault_is_none():
     assert not run_format("npz", 2, reader="faults:refuse").failures
 
 
-def test_executed_code_is_found(tmp_path, monkeypatch):
+def test_executed_code_is_found(monkeypatch):
     """Here it is; and the same pickles inside model files are what no reader may load."""
     monkeypatch.setattr(
-        mutation, "damaged", lambda files, name, seed, number, marker:
-        pickle.dumps(mutators.Payload(marker))
+        mutation, "damaged", lambda files, name, seed, number:
+        pickle.dumps(mutators.Payload(mutation.MARKER if number == 1 else Path("another")))
     )
-    result = run_format("npz", 1, reader="faults:unpickle")
-    assert [failure.what for failure in result.failures] == ["code was executed"]
+    result = run_format("npz", 3, reader="faults:unpickle")
+    assert [(f.number, f.what) for f in result.failures] == [(1, "code was executed")]
+    assert not mutation.MARKER.exists()  # here, beside the worker's own
 
 
 @pytest.mark.parametrize("protocol", range(6))
@@ -98,7 +98,7 @@ def test_pickle_bombs_are_refused_unexecuted(tmp_path, protocol):
     }
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    worker = Worker("mutation_worker:read", [])
+    worker = Worker("mutation_worker:read", [], tmp_path)
     answers = [worker.ask(tmp_path / name) for name in files]
     worker.stop()
     assert [answer["outcome"] for answer in answers] == ["refused"] * 3
@@ -127,7 +127,7 @@ def test_compression_bombs_are_refused(tmp_path, size, order, fortran):
     with zipfile.ZipFile(path) as archive:
         assert archive.infolist()[0].file_size == size + 128
         assert archive.open("W0.npy").read(1 << 16)[128:] == bytes((1 << 16) - 128)
-    worker = Worker("mutation_worker:read", [])
+    worker = Worker("mutation_worker:read", [], tmp_path)
     answer = worker.ask(path)
     worker.stop()
     assert answer["outcome"] == "refused"

@@ -256,9 +256,9 @@ def test_branches_and_states_are_refused(tmp_path):
     net = [kf.inputs(T, N), kf.lstm("a", N, 4, **SEQUENCE), kf.lstm("b", 4, 4)]
     weights = kf.write_weights(tmp_path / "w.h5", net).read_bytes()
     for change, message in (
-        (lambda c: c[2]["inbound_nodes"][0]["args"].append(kf.tensor("a")), "2 tensors"),
+        (lambda c: c[2]["inbound_nodes"][0]["args"].append(kf.tensor("a")), "2 ten"),
         (lambda c: c[2]["inbound_nodes"].append({"args": [kf.tensor("a")]}), "more than once"),
-        (lambda c: c[2]["inbound_nodes"].__setitem__(0, {"args": [kf.tensor("a", 1)]}), "its state"),
+        (lambda c: c[2]["inbound_nodes"].__setitem__(0, {"args": [kf.tensor("a", 1)]}), "its stat"),
         (lambda c: c[1].update(inbound_nodes=[{"args": [kf.tensor("b")]}]), "form no chain"),
         (lambda c: c.append(kf.plain(kf.dense("x", 1, 1))), "'x', a 'Dense', lies beside"),
     ):

@@ -25,7 +25,7 @@ MAX_DEPTH = 24
 MAX_TEXT = 1 << 24
 """Largest attribute in bytes."""
 
-MAX_SECONDS = 5
+MAX_SECONDS = 3
 MAX_MEMORY = 1 << 30
 """What the process may take in processor time and address space, where that can be limited."""
 
