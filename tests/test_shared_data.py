@@ -18,6 +18,7 @@ from lstmgen.readers import ReadOptions, read_model
 from lstmgen.target import load_target
 
 from builders import PRECISIONS
+from conftest import ROOT
 
 MAX_ERROR = 1e-5
 SEQUENCES = 40
@@ -221,6 +222,24 @@ def test_every_form_of_a_network_gives_the_same_bytes_of_c(shared_data, precisio
     assert {"digits.c", "digits.h", "digits_weights.c", "digits_selftest.c"} < set(first)
     for file, files in built.items():
         assert files == first, file
+
+
+def test_the_lines_of_the_readme(shared_data, tmp_path, monkeypatch):
+    """`lstmgen build` as the README has it, on the files that it names."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^    lstmgen (build model\..*)$", text, re.MULTILINE)
+    assert [line.split()[1] for line in lines] == ["model.keras", "model.pt"]
+    monkeypatch.chdir(tmp_path)
+    built = []
+    for line in lines:
+        command, file, *more = line.split()
+        path = str(shared_data / "digits_lstm32" / file)
+        result = CliRunner().invoke(main, [command, path, *more, "-o", file, "--name", "kws"])
+        assert result.exit_code == 0, result.output
+        built.append((tmp_path / file / "kws_kernels.S").read_text(encoding="utf-8"))
+    keras, torch = built
+    assert "kws_lstm_" in keras
+    assert torch.replace("kws_fc_", "kws_dense_").replace(" fc", " dense") == keras
 
 
 @pytest.mark.parametrize("key", ["W", "U", "b"])

@@ -89,7 +89,7 @@ def format_of(path: str | os.PathLike[str]) -> Format:
     for known in FORMATS:
         if known.head(head) if names is None else known.entries(names):
             return known
-    if names is None and not is_other_file(head):
+    if names is None and not head.startswith(b"PK") and not is_other_file(head):
         raise ModelError(f"{path} is of no format that is read; expected one of {KNOWN_FILES}")
     return FORMATS[0]
 
