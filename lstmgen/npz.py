@@ -128,6 +128,11 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, Array]) -> None
         raise OutputError(f"{file} cannot be written: {error.strerror or error}") from error
 
 
+def is_other_file(start: bytes) -> bool:
+    """Whether a file that begins so is of a kind for which `read_npz` says what to do instead."""
+    return any(start.startswith(magic) for magic, _, _ in _OTHER_FILES)
+
+
 def _npy_bytes(array: Array) -> bytes:
     # Not ascontiguousarray: it would make 0-d arrays 1-d.
     plain = np.asarray(array, order="C")

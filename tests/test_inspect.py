@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from lstmgen import reference
+from lstmgen import artefact, reference
 from lstmgen.cli import main
 from lstmgen.cli.layers import layer_text
+from lstmgen.quantizer import quantize
 from lstmgen.readers import formats
 from lstmgen.readers.options import Draft
 
@@ -123,6 +124,17 @@ def test_json_of_each_type(tmp_path):
     ]
     assert described("dense skip", tmp_path)[1]["skip"]
     assert "plus the network's input" in inspect(tmp_path / "m.npz").stdout
+
+
+def test_types_of_quantized_layers(tmp_path):
+    for variant, kinds in (
+        ("embedding gru", ["embedding", "gru"]),
+        ("both ways stacked", ["bidirectional", "lstm"]),
+        ("dense skip tanh", ["linear", "lstm", "tanh"]),
+    ):
+        artefact.save(quantize(variants.network(variant), "q7"), tmp_path / "q.npz")
+        layers = json.loads(inspect(tmp_path / "q.npz", "--json").stdout)["layers"]
+        assert [layer["type"] for layer in layers] == kinds
 
 
 @pytest.fixture

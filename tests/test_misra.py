@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from lstmgen.quantized import Precision
+from lstmgen.quantized import Precision, QuantizedNetwork
+from lstmgen.quantizer import quantize
 
-from builders import quantized
+from builders import PRECISIONS, quantized
 from compiled import sources, write
 from conftest import ROOT
 from tools import need_program
+from variants import VARIANTS, inputs_of
 
 NETWORKS: tuple[tuple[str, Precision], ...] = (
     ("odd_sizes", "q7"),
@@ -23,6 +25,15 @@ NETWORKS: tuple[tuple[str, Precision], ...] = (
 )
 
 
+def every_network() -> dict[str, QuantizedNetwork]:
+    """The networks above, and every variant in one precision, another for each neighbour."""
+    found = {f"plain_{name}": quantized(name, precision) for name, precision in NETWORKS}
+    for turn, (name, made) in enumerate(VARIANTS.items()):
+        network = made()
+        found[name] = quantize(network, PRECISIONS[turn % 3], inputs_of(network))
+    return found
+
+
 def published() -> set[str]:
     text = (ROOT / "docs" / "misra.md").read_text(encoding="utf-8")
     return set(re.findall(r"^\| (\d+\.\d+) \|", text, re.MULTILINE))
@@ -30,13 +41,13 @@ def published() -> set[str]:
 
 @pytest.fixture(scope="module")
 def findings(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
-    """(rule, place) of everything the addon reports on the networks above."""
+    """(rule, place) of everything the addon reports on these networks."""
     need_program("cppcheck")
     found = []
-    for name, precision in NETWORKS:
+    for name, q in every_network().items():
         folder = tmp_path_factory.mktemp(name)
         # The portable C: "size" leaves out x86-64's kernels, which are intrinsics.
-        found += check(write(sources(quantized(name, precision), effort="size"), folder))
+        found += check(write(sources(q, effort="size"), folder))
     return found
 
 

@@ -472,7 +472,7 @@ def gru(gates: int, k: int = K) -> list[np.ndarray]:
         (
             [*gru(4), np.ones(12), *[np.ones(3)] * 3],
             r"arr_3 is \(3,\); expected a kernel \(inputs, outputs\) here; it seems arr_3, arr_4, "
-            r"arr_5 to be normalization, expected as gamma, beta, mean, variance, which is not s",
+            r"arr_5 to be normalization, expected as gamma, beta, mean, variance, which is not",
         ),
         (
             [*gru(4), np.ones(12), np.ones((3, 4)), *[np.ones(4)] * 4],

@@ -1,5 +1,6 @@
 """Small seeded networks of every variant; each trained-like enough to have an SQNR floor."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from lstmgen.layers import Bidirectional, Dense, Embedding, Gru, Layer, Lstm
 from lstmgen.network import Network
 
 from builders import dense
+from conftest import ROOT
 
 
 def lstm(
@@ -127,3 +129,13 @@ def inputs_of(network: Network, sequences: int = 8, steps: int = 14) -> np.ndarr
     if isinstance(first, Embedding):
         return r.integers(0, first.entries, (sequences, steps, 1)).astype(np.float64)
     return r.normal(0, 0.7, (sequences, steps, network.inputs))
+
+
+def floors() -> dict[str, dict[str, float]]:
+    """The least SQNR in dB of each variant in each precision, as docs/formats.md has it."""
+    text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `\[.+\]` \| (\d+) \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
+    return {
+        name: dict(zip(("q15", "w8a16", "q7"), map(float, figures), strict=True))
+        for name, *figures in rows
+    }

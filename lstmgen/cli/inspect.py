@@ -12,7 +12,7 @@ from ..errors import ModelError
 from ..expect import Agreement, compare
 from ..network import Network
 from ..npz import read_npz
-from ..quantized import QuantizedNetwork
+from ..quantized import QuantizedNetwork, kind_of
 from ..readers.formats import format_of
 from .layers import layer_json, layer_text, run_text
 from .options import json_option, model_options, read_network
@@ -108,7 +108,7 @@ def _describe_quantized(q: QuantizedNetwork) -> dict[str, Any]:
         "layers": [
             {
                 "name": layer.name,
-                "type": layer.activation if hasattr(layer, "activation") else "lstm",
+                "type": kind_of(layer),
                 "inputs": layer.inputs,
                 "outputs": layer.width,
                 "x": str(layer.x),

@@ -14,8 +14,14 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import ModelError
-from ..npz import BROKEN
+from ..npz import BROKEN, is_other_file
 from .options import Draft, ReadOptions
+
+KNOWN_FILES = (
+    ".keras, .h5, .onnx, .tflite, .pt or .pth, .safetensors, .npz, "
+    "or JSON of RTNeural, NAM or GuitarML"
+)
+"""What people call the formats below."""
 
 HEAD_BYTES = 64
 """Bytes from the front of a file that tell its format, if it is no archive."""
@@ -83,6 +89,8 @@ def format_of(path: str | os.PathLike[str]) -> Format:
     for known in FORMATS:
         if known.head(head) if names is None else known.entries(names):
             return known
+    if names is None and not head.startswith(b"PK") and not is_other_file(head):
+        raise ModelError(f"{path} is of no format that is read; expected one of {KNOWN_FILES}")
     return FORMATS[0]
 
 
