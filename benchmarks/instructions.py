@@ -31,7 +31,8 @@ and no cycles: compare figures of one core only. Not measured on silicon.
 Below them, what they are spent on: matrix-vector + elementwise + rest, and for the Cortex-M0, M3
 and M4 an ESTIMATE of the cycles, from Arm's published timings with memory that never waits
 (docs/targets.md says how). Then the dense layer behind the LSTM, from its k values to 1, 6, 10, 12,
-1 and 8 results: what a step takes more with it than without.
+1 and 8 results: what a step takes more with it than without. Without softmax it hands on its sums,
+where CMSIS-NN's rounds them to 8 or 16 bits.
 
 CMSIS-NN: version 99f736a of July 2026, its LSTM with 8-bit weights and 8-bit (beside q7) or
 16-bit activations (beside w8a16), same compiler at -O3, same emulator, same way of counting. It
