@@ -9,15 +9,15 @@ from typing import Any, cast
 import numpy as np
 
 from . import __version__, artefact
-from .bounds import LayerBounds, bound_table, check
+from .bounds import LayerBounds, bound_table
 from .codegen import EFFORTS, OPTIONAL_OUTPUTS, Effort, footprint, generate
 from .codegen.ctext import check_name
 from .codegen.render import TargetFacts
 from .errors import LstmgenError, ModelError
-from .quantized import (
-    NUMERICS_VERSION,
+from .preconditions import check
+from .quantized import NUMERICS_VERSION, QuantizedNetwork
+from .quantized_layers import (
     QuantizedEmbedding,
-    QuantizedNetwork,
     QuantizedPart,
     QuantizedRecurrent,
     choices_of,

@@ -14,7 +14,8 @@ from .errors import ModelError
 from .layers import HEADS
 from .network import Network
 from .qformat import FloatArray, IntArray
-from .quantized import QuantizedDense, QuantizedNetwork
+from .quantized import QuantizedNetwork
+from .quantized_layers import QuantizedDense
 
 _CHUNK_VALUES = 1 << 23
 """Float values held per chunk of sequences, all layers together."""

@@ -11,7 +11,8 @@ import numpy as np
 
 from .emulator import Emulator
 from .qformat import IntArray
-from .quantized import QuantizedEmbedding, QuantizedNetwork
+from .quantized import QuantizedNetwork
+from .quantized_layers import QuantizedEmbedding
 
 STEPS = 16
 WHOLE_STEPS = 4

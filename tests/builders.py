@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from lstmgen.network import Activation, Dense, Lstm, Network
-from lstmgen.quantized import Precision, QuantizedLayer, QuantizedLstm, QuantizedNetwork
+from lstmgen.quantized import Precision, QuantizedNetwork
+from lstmgen.quantized_layers import QuantizedLayer, QuantizedLstm
 from lstmgen.quantizer import quantize
 
 PRECISIONS: tuple[Precision, ...] = ("q15", "w8a16", "q7")

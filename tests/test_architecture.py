@@ -13,8 +13,8 @@ PACKAGE = ROOT / "lstmgen"
 LAYERS = [
     {"errors", "paths", "qformat"},
     {"layers", "network", "npz", "weights", "schema", "schema_kinds",
-     "schema_layers", "quantized", "target", "bounds", "artefact",
-     "dataset", "folding"},
+     "schema_layers", "quantized", "quantized_layers", "target", "bounds", "preconditions",
+     "artefact", "artefact_structure", "dataset", "folding"},
     {"reference", "readers", "emulator", "codegen", "emulate", "selftest", "quantizer"},
     {"toolchain", "trace", "output", "folder", "report", "expect", "diagnosis", "hypotheses"},
     {"verification"},

@@ -12,7 +12,8 @@ from lstmgen.codegen import OUTPUTS, footprint, generate, port_header
 from lstmgen.emulator import Emulator
 from lstmgen.errors import LstmgenError, RangeError, TargetError
 from lstmgen.network import Network
-from lstmgen.quantized import Precision, QuantizedDense
+from lstmgen.quantized import Precision
+from lstmgen.quantized_layers import QuantizedDense
 from lstmgen.quantizer import quantize
 from lstmgen.selftest import make_selftest
 from lstmgen.target import list_targets

@@ -14,7 +14,8 @@ from lstmgen.bounds import bound_table
 from lstmgen.codegen import kernels
 from lstmgen.codegen.kernels import choose, choose_dense
 from lstmgen.network import Network
-from lstmgen.quantized import QuantizedDense, QuantizedLstm, QuantizedNetwork
+from lstmgen.quantized import QuantizedNetwork
+from lstmgen.quantized_layers import QuantizedDense, QuantizedLstm
 from lstmgen.target import load_target
 from lstmgen.verification import default_inputs, verify
 

@@ -13,7 +13,8 @@ from lstmgen.bounds import INT32_MAX, bound_table
 from lstmgen.codegen.kernels import EFFORTS, Choice, Effort, choose, choose_dense
 from lstmgen.codegen.kernels.lanes import SEGMENT_LIMIT
 from lstmgen.network import Lstm, Network
-from lstmgen.quantized import Precision, QuantizedDense, QuantizedNetwork
+from lstmgen.quantized import Precision, QuantizedNetwork
+from lstmgen.quantized_layers import QuantizedDense
 from lstmgen.toolchain.size import footprint
 from lstmgen.verification import default_inputs, model_files, verify
 

@@ -12,7 +12,8 @@ from lstmgen.bounds import bound_table
 from lstmgen.codegen.kernels import EFFORTS, Choice, choose, choose_dense
 from lstmgen.codegen.kernels.lanes import SEGMENT_LIMIT
 from lstmgen.network import Lstm, Network
-from lstmgen.quantized import QuantizedDense, QuantizedNetwork
+from lstmgen.quantized import QuantizedNetwork
+from lstmgen.quantized_layers import QuantizedDense
 from lstmgen.target import load_target
 from lstmgen.verification import default_inputs, verify
 

@@ -12,7 +12,8 @@ from lstmgen.codegen import Effort, kernels
 from lstmgen.codegen.kernels import Choice, Kernel, choose, choose_dense
 from lstmgen.codegen.kernels.avr import AvrLstm, unpack
 from lstmgen.network import Lstm, Network
-from lstmgen.quantized import QuantizedDense, QuantizedNetwork
+from lstmgen.quantized import QuantizedNetwork
+from lstmgen.quantized_layers import QuantizedDense
 from lstmgen.verification import default_inputs, verify
 
 from builders import PRECISIONS, calibration, dense, lstm, nearest, of_shape, quantized

@@ -15,7 +15,8 @@ from lstmgen.codegen.kernels.mve import HeliumKernel
 from lstmgen.codegen.kernels.mve_compact import CompactKernel
 from lstmgen.codegen.kernels.mve_dense import HeliumDense
 from lstmgen.network import Lstm, Network
-from lstmgen.quantized import QuantizedDense, QuantizedNetwork
+from lstmgen.quantized import QuantizedNetwork
+from lstmgen.quantized_layers import QuantizedDense
 from lstmgen.verification import default_inputs, verify
 
 from builders import (

@@ -19,13 +19,8 @@ from lstmgen.codegen.kernels.rv32_passes import LanePass, Part
 from lstmgen.codegen.kernels.rv32_single import SingleKernel
 from lstmgen.codegen.kernels.segments import dealt, ends, ordered
 from lstmgen.network import Lstm, Network
-from lstmgen.quantized import (
-    TABLE_BITS,
-    Precision,
-    QuantizedLstm,
-    QuantizedNetwork,
-    Tables,
-)
+from lstmgen.quantized import TABLE_BITS, Precision, QuantizedNetwork, Tables
+from lstmgen.quantized_layers import QuantizedLstm
 from lstmgen.quantizer.tables import load_tables
 from lstmgen.target import load_target
 from lstmgen.verification import default_inputs, verify

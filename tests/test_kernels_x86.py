@@ -14,7 +14,8 @@ from lstmgen.codegen.kernels import Choice, choose, choose_dense, unpack_dense
 from lstmgen.codegen.kernels.x86 import PairKernel, unpack
 from lstmgen.network import Network
 from lstmgen.qformat import QFormat
-from lstmgen.quantized import Precision, QuantizedDense, QuantizedNetwork
+from lstmgen.quantized import Precision, QuantizedNetwork
+from lstmgen.quantized_layers import QuantizedDense
 from lstmgen.verification import default_inputs, verify
 
 from builders import (

@@ -8,7 +8,8 @@ from lstmgen.codegen.layout.tables import lines
 from lstmgen.codegen.layout.words import int16, int32
 from lstmgen.emulator import ops
 from lstmgen.errors import RangeError
-from lstmgen.quantized import TABLE_BITS, Precision, QuantizedDense
+from lstmgen.quantized import TABLE_BITS, Precision
+from lstmgen.quantized_layers import QuantizedDense
 from lstmgen.quantizer.tables import load_tables
 
 from builders import PRECISIONS, quantized

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from lstmgen import reference
-from lstmgen.bounds import INT32_MAX, bound_table, check, magnitude
+from lstmgen.bounds import INT32_MAX, bound_table, magnitude
 from lstmgen.emulator import Emulator
 from lstmgen.errors import ModelError, RangeError
 from lstmgen.network import Dense, Lstm, Network
+from lstmgen.preconditions import check
 from lstmgen.qformat import QFormat
-from lstmgen.quantized import QuantizedDense, QuantizedLstm
+from lstmgen.quantized_layers import QuantizedDense, QuantizedLstm
 from lstmgen.quantizer import quantize
 
 from builders import NETWORKS, PRECISIONS, calibration, dense, lstm, quantized, with_mid_shifts

@@ -12,7 +12,8 @@ from ..errors import ModelError
 from ..expect import Agreement, compare
 from ..network import Network
 from ..npz import read_npz
-from ..quantized import QuantizedNetwork, kind_of
+from ..quantized import QuantizedNetwork
+from ..quantized_layers import kind_of
 from ..readers.formats import format_of
 from .layers import layer_json, layer_text, run_text
 from .options import json_option, model_options, read_network

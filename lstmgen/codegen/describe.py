@@ -11,13 +11,13 @@ import numpy as np
 from ..bounds import LayerBounds, argument_limit
 from ..layers import GATES, GRU_GATES
 from ..qformat import IntArray, QFormat
-from ..quantized import (
+from ..quantized import Tables
+from ..quantized_layers import (
     QuantizedDense,
     QuantizedEmbedding,
     QuantizedGru,
     QuantizedLstm,
     QuantizedRecurrent,
-    Tables,
 )
 from .ctext import comment_text
 from .gru import GruView

@@ -9,19 +9,18 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from .. import __version__
-from ..bounds import bound_table, check
+from ..bounds import bound_table
 from ..network import Outputs
+from ..preconditions import check
 from ..qformat import IntArray
-from ..quantized import (
-    NUMERICS_VERSION,
-    Precision,
+from ..quantized import NUMERICS_VERSION, Precision, QuantizedNetwork
+from ..quantized_layers import (
     QuantizedBidirectional,
     QuantizedDense,
     QuantizedEmbedding,
     QuantizedGru,
     QuantizedLayer,
     QuantizedLstm,
-    QuantizedNetwork,
     QuantizedRecurrent,
 )
 from .ctext import check_name, comment_text, unique_names

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from ..bounds import LayerBounds, bound_table
 from ..errors import ModelError, RangeError
 from ..qformat import IntArray
-from ..quantized import (
+from ..quantized import QuantizedNetwork, Tables
+from ..quantized_layers import (
     QuantizedBidirectional,
     QuantizedDense,
     QuantizedEmbedding,
     QuantizedLstm,
-    QuantizedNetwork,
     QuantizedRecurrent,
-    Tables,
 )
 from . import literal as _literal
 from . import ops

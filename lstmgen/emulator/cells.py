@@ -1,7 +1,8 @@
 """What a recurrent layer makes of its sums: gates, cell and hidden state, rule by rule."""
 
 from ..qformat import IntArray
-from ..quantized import QuantizedDense, QuantizedGru, QuantizedLstm, Tables
+from ..quantized import Tables
+from ..quantized_layers import QuantizedDense, QuantizedGru, QuantizedLstm
 from . import ops
 from .state import LstmState
 

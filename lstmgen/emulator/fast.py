@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from ..bounds import LayerBounds, argument_limit
 from ..qformat import IntArray
-from ..quantized import QuantizedDense, QuantizedLstm, Tables
+from ..quantized import Tables
+from ..quantized_layers import QuantizedDense, QuantizedLstm
 from . import ops
 from .state import LstmState
 

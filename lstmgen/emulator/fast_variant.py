@@ -7,7 +7,8 @@ import numpy as np
 
 from ..bounds import INT32_MAX, LayerBounds, argument_limit
 from ..qformat import IntArray
-from ..quantized import QuantizedGru, QuantizedLstm, QuantizedRecurrent, Tables
+from ..quantized import Tables
+from ..quantized_layers import QuantizedGru, QuantizedLstm, QuantizedRecurrent
 from . import cells, ops
 from .fast import Argument, Floats, Int32s, Values
 from .state import LstmState

@@ -4,14 +4,8 @@ import numpy as np
 
 from ..bounds import argument_limit
 from ..qformat import IntArray
-from ..quantized import (
-    LOGIT_LIMIT,
-    QuantizedDense,
-    QuantizedGru,
-    QuantizedLstm,
-    QuantizedRecurrent,
-    Tables,
-)
+from ..quantized import LOGIT_LIMIT, Tables
+from ..quantized_layers import QuantizedDense, QuantizedGru, QuantizedLstm, QuantizedRecurrent
 from . import cells, ops
 from .state import LstmState
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..qformat import IntArray
-from ..quantized import QuantizedRecurrent
+from ..quantized_layers import QuantizedRecurrent
 
 
 @dataclass(frozen=True, eq=False)

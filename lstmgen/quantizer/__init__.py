@@ -4,20 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..bounds import check, magnitude, merged_format
+from ..bounds import magnitude
 from ..errors import ModelError
 from ..layers import Bidirectional, Dense, Embedding, Gru, Layer, Recurrent
 from ..network import Network
+from ..preconditions import check, merged_format
 from ..qformat import MIN_FRAC, FloatArray, QFormat, max_frac
-from ..quantized import (
-    MAX_ENTRIES,
-    PRECISIONS,
-    TABLE_BITS,
-    Precision,
+from ..quantized import MAX_ENTRIES, PRECISIONS, TABLE_BITS, Precision, QuantizedNetwork
+from ..quantized_layers import (
     QuantizedBidirectional,
     QuantizedEmbedding,
     QuantizedLayer,
-    QuantizedNetwork,
     QuantizedRecurrent,
 )
 from .calibrate import MAX_PEAK, MIN_PEAK, Ranges, measure

@@ -8,7 +8,8 @@ from ..bounds import INT32_MAX, row_bounds
 from ..errors import ModelError
 from ..layers import Dense
 from ..qformat import FloatArray, IntArray, QFormat
-from ..quantized import SOFTMAX_FRAC, QuantizedDense, Tables
+from ..quantized import SOFTMAX_FRAC, Tables
+from ..quantized_layers import QuantizedDense
 from .modes import DENSE_WEIGHT_BITS
 from .rounding import BEYOND_ANY_FORMAT, fold_bias, to_nearest
 from .rows import weight_fracs

@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..bounds import frac_span
 from ..layers import Gru, Lstm, Recurrent
+from ..preconditions import frac_span
 from ..qformat import QFormat, max_frac
 from ..quantized import Tables
 from .calibrate import Ranges

@@ -7,7 +7,8 @@ import numpy as np
 from ..bounds import row_bounds
 from ..layers import Gru
 from ..qformat import IntArray
-from ..quantized import QuantizedGru, Tables
+from ..quantized import Tables
+from ..quantized_layers import QuantizedGru
 from .lstm import MAX_INPUT_SHIFT, LstmPlace
 from .modes import Mode
 from .rounding import fold_bias, to_nearest

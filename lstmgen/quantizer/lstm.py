@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from ..bounds import MAX_MID_SHIFT, MAX_PEEPHOLE_SHIFT, row_bounds
+from ..bounds import row_bounds
 from ..errors import ModelError
 from ..layers import Dense, Lstm
+from ..preconditions import MAX_MID_SHIFT, MAX_PEEPHOLE_SHIFT
 from ..qformat import FloatArray, IntArray, QFormat
-from ..quantized import QuantizedLstm, Tables
+from ..quantized import Tables
+from ..quantized_layers import QuantizedLstm
 from .dense import DensePlace, quantize_dense
 from .formats import Formats
 from .modes import Mode

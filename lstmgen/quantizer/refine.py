@@ -17,15 +17,13 @@ from ..emulator import Emulator
 from ..layers import Dense, Direction, Gru, Lstm, Recurrent
 from ..network import Network
 from ..qformat import FloatArray, IntArray, QFormat
-from ..quantized import (
-    Precision,
+from ..quantized import Precision, QuantizedNetwork, Tables
+from ..quantized_layers import (
     QuantizedDense,
     QuantizedGru,
     QuantizedLayer,
     QuantizedLstm,
-    QuantizedNetwork,
     QuantizedRecurrent,
-    Tables,
 )
 from .compensate import Grid, compensated, refitted, row_sums
 from .dense import DensePlace, in_base_2

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from ...bounds import LayerBounds
 from ...qformat import IntArray
-from ...quantized import QuantizedDense, QuantizedLstm, Tables
+from ...quantized import Tables
+from ...quantized_layers import QuantizedDense, QuantizedLstm
 from . import (
     armv6m,
     armv6m_dense,

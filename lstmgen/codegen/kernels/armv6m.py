@@ -20,7 +20,8 @@ import numpy as np
 
 from ...bounds import LayerBounds
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm, Tables
+from ...quantized import Tables
+from ...quantized_layers import QuantizedLstm
 from ..layout import lanes
 from ..layout.lanes import Way
 from .armv6m_cell import GateStep, Shifts, folded, gate_steps, origin, shifts_of

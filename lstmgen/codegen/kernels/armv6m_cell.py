@@ -6,7 +6,8 @@ import numpy as np
 
 from ...bounds import INT32_MAX, LayerBounds
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm, Tables
+from ...quantized import Tables
+from ...quantized_layers import QuantizedLstm
 from ..layout import lanes
 from .lanes import OPERATIONS, Shift, directions, varies
 

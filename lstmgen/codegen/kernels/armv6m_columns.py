@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm
+from ...quantized_layers import QuantizedLstm
 from ..layout.lanes import Way
 from . import lanes
 from .armv7m_unit import WORDS, Word

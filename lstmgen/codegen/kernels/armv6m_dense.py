@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from ...bounds import LayerBounds
 from ...qformat import IntArray
-from ...quantized import QuantizedDense
+from ...quantized_layers import QuantizedDense
 from ..layout import lanes
 from .armv6m_cell import SUMS
 from .armv6m_columns import Span, span_of

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm, Tables
+from ...quantized import Tables
+from ...quantized_layers import QuantizedLstm
 from ..layout import lanes
 from ..layout.lanes import SIGNS, WORDS, UnitWords, Way
 from .armv6m_cell import SUMS

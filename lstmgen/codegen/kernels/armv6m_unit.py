@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm
+from ...quantized_layers import QuantizedLstm
 from ..layout import lanes
 from ..layout.lanes import UnitWords, Way
 from ..layout.words import int32

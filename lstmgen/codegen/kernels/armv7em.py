@@ -21,7 +21,8 @@ import numpy as np
 
 from ...bounds import LayerBounds
 from ...qformat import IntArray
-from ...quantized import QuantizedDense, QuantizedLstm, Tables
+from ...quantized import Tables
+from ...quantized_layers import QuantizedDense, QuantizedLstm
 from ..layout import pairs
 from ..layout.pairs import GROUP, Part, Way, even
 from ..layout.words import round_up

@@ -35,7 +35,8 @@ import numpy as np
 
 from ...bounds import LayerBounds
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm, Tables
+from ...quantized import Tables
+from ...quantized_layers import QuantizedLstm
 from ..layout import lanes
 from ..layout.lanes import Way
 from .armv7m_frame import Copy, H, Load, X, copy, frame_size, gathered

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ...bounds import LayerBounds
 from ...qformat import IntArray
-from ...quantized import QuantizedDense
+from ...quantized_layers import QuantizedDense
 from ..layout import lanes
 from .armv7m_frame import Copy, Load, X, copy, frame_size, loads
 from .armv7m_unit import SUMS, Columns, Word

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...qformat import QFormat
-from ...quantized import QuantizedLstm
+from ...quantized_layers import QuantizedLstm
 from ..layout.words import round_up
 from .armv7m_unit import GROUP
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...quantized import QuantizedLstm, Tables
+from ...quantized import Tables
+from ...quantized_layers import QuantizedLstm
 from ..layout import lanes
 from ..layout.lanes import Way
 from .armv7m_frame import Copy, H, X, copy, frame_size

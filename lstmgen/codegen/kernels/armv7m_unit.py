@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm
+from ...quantized_layers import QuantizedLstm
 from ..layout import lanes
 from ..layout.lanes import UnitWords, Way
 from ..layout.words import int32

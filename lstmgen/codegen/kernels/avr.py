@@ -17,7 +17,8 @@ import numpy as np
 
 from ...bounds import LayerBounds
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm, Tables
+from ...quantized import Tables
+from ...quantized_layers import QuantizedLstm
 from ..layout import offsets
 from ..layout.offsets import Part, Reader, Way
 from .avr_blocks import (

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...bounds import LayerBounds
 from ...qformat import IntArray
-from ...quantized import QuantizedDense
+from ...quantized_layers import QuantizedDense
 from ..layout import offsets
 from ..layout.offsets import Part, Reader, Way
 from ..layout.words import int32

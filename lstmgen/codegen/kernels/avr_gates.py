@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...bounds import LayerBounds
 from ...layers import GATES
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm
+from ...quantized_layers import QuantizedLstm
 from .avr_blocks import Sum
 
 _TABLES = {"i": "sigmoid", "f": "sigmoid", "g": "tanh", "o": "sigmoid"}

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...bounds import LayerBounds, hidden_magnitude
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm
+from ...quantized_layers import QuantizedLstm
 from .segments import ends, ordered
 
 SEGMENT_LIMIT = 32766

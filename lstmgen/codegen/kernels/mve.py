@@ -15,7 +15,8 @@ from typing import ClassVar, Literal
 
 from ...bounds import LayerBounds
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm, Tables
+from ...quantized import Tables
+from ...quantized_layers import QuantizedLstm
 from ..layout import fields
 from ..layout.fields import Field, Slot, column
 from ..layout.words import round_up

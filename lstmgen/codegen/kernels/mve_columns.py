@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ...qformat import IntArray, QFormat
-from ...quantized import QuantizedDense, QuantizedLstm
+from ...quantized_layers import QuantizedDense, QuantizedLstm
 from .mve_parts import Block, Loop, Part, Scalar
 
 _VECTORS = 7

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm, Tables
+from ...quantized import Tables
+from ...quantized_layers import QuantizedLstm
 from ..layout import fields
 from ..layout.fields import Field, column
 from ..layout.words import round_up

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ...bounds import LayerBounds
 from ...qformat import IntArray
-from ...quantized import QuantizedDense
+from ...quantized_layers import QuantizedDense
 from ..layout import fields
 from ..layout.fields import Field, column
 from .kernel import Choice, Effort, Kernel

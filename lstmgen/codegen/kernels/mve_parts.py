@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm
+from ...quantized_layers import QuantizedLstm
 from ..layout.fields import Slot
 from ..layout.words import round_up
 

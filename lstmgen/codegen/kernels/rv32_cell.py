@@ -8,7 +8,8 @@ import numpy as np
 
 from ...bounds import INT32_MAX, LayerBounds
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm, Tables
+from ...quantized import Tables
+from ...quantized_layers import QuantizedLstm
 from ..layout import passes
 from ..layout.passes import Block, Units
 from ..layout.words import round_up

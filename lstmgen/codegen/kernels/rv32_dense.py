@@ -9,7 +9,7 @@ import numpy as np
 
 from ...bounds import LayerBounds
 from ...qformat import IntArray
-from ...quantized import QuantizedDense
+from ...quantized_layers import QuantizedDense
 from ..layout.rows import row_words, unpack_rows
 from ..layout.words import round_up
 from .kernel import Choice, Effort, Kernel

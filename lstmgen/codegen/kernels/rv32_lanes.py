@@ -11,7 +11,8 @@ from typing import ClassVar
 import numpy as np
 
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm, Tables
+from ...quantized import Tables
+from ...quantized_layers import QuantizedLstm
 from ..layout import passes
 from ..layout.words import round_up
 from .kernel import Effort

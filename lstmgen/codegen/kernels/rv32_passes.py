@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm
+from ...quantized_layers import QuantizedLstm
 from ..layout.passes import LANES, Block, Units
 from .rv32_cell import FAR, OFFSET, UNIT, GateStep, shift_blocks
 from .rv32_forms import Plan, Share

@@ -6,7 +6,8 @@ Weights and values of any width. Two units share a pass over h and x.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...quantized import QuantizedLstm, Tables
+from ...quantized import Tables
+from ...quantized_layers import QuantizedLstm
 from ..layout import passes
 from ..layout.passes import Block, Units
 from .kernel import Effort

@@ -12,7 +12,8 @@ The templates templates/isa/rv32imc*.j2 print them.
 
 from ...bounds import LayerBounds
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm, Tables
+from ...quantized import Tables
+from ...quantized_layers import QuantizedLstm
 from ..layout import passes
 from ..layout.lanes import eight_bits
 from .kernel import Choice, Effort

@@ -14,7 +14,8 @@ import numpy as np
 
 from ...bounds import LayerBounds
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm, Tables
+from ...quantized import Tables
+from ...quantized_layers import QuantizedLstm
 from ..rescale import Rescale, rescales, shift_table
 from .kernel import Choice, Effort, Kernel
 from .x86_pairs import EXACT, LANES, Run, halves, padded, run

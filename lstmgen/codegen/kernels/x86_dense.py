@@ -12,7 +12,7 @@ import numpy as np
 
 from ...bounds import LayerBounds
 from ...qformat import IntArray
-from ...quantized import QuantizedDense
+from ...quantized_layers import QuantizedDense
 from .kernel import Choice, Effort, Kernel
 from .x86_pairs import EXACT, LANES, Run, halves, padded, run, whole
 

@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 
 from ...qformat import IntArray
-from ...quantized import QuantizedDense, QuantizedLstm
+from ...quantized_layers import QuantizedDense, QuantizedLstm
 from .words import int32
 
 Way = Literal["halves", "bytes", "lanes", "single"]

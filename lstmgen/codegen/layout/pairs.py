@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from ...qformat import IntArray, QFormat
-from ...quantized import QuantizedDense, QuantizedLstm
+from ...quantized_layers import QuantizedDense, QuantizedLstm
 from .words import halves, int32
 
 Way = Literal["single", "carried", "row_pair", "long_pair"]

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from ...qformat import IntArray
-from ...quantized import QuantizedLstm
+from ...quantized_layers import QuantizedLstm
 from .words import int16, int32
 
 Kind = Literal["starts", "lanes", "wide", "bytes", "halfwords", "middle", "shifts"]

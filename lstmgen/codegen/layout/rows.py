@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...qformat import IntArray
-from ...quantized import QuantizedDense
+from ...quantized_layers import QuantizedDense
 from .words import round_up
 
 
