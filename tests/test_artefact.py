@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from lstmgen import artefact
+from lstmgen import artefact, artefact_structure
 from lstmgen.emulator import Emulator
 from lstmgen.errors import ModelError
 from lstmgen.npz import npz_bytes, read_npz
@@ -146,7 +146,7 @@ def test_a_layer_wider_than_a_network_s_is_refused():
 
 def test_more_weights_than_a_network_s_are_refused(monkeypatch):
     arrays = artefact.to_arrays(quantized("stacked_argmax", "w8a16"))
-    monkeypatch.setattr(artefact, "MAX_WEIGHTS", 600)
+    monkeypatch.setattr(artefact_structure, "MAX_WEIGHTS", 600)
     with pytest.raises(ModelError, match=r"q.npz: 698 weights; expected at most 600"):
         artefact.from_arrays(arrays, "q.npz")
     monkeypatch.setattr(artefact, "MAX_WEIGHTS", 500)
