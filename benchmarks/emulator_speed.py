@@ -60,7 +60,7 @@ def example() -> Network:
 
 
 def emulation(network: Network, precision: str, x: np.ndarray) -> Callable[[], object]:
-    q = quantize(network, precision, x)
+    q = quantize(network, precision, x, rounding="nearest")
     raw = q.x.to_raw(x)
     emulator = Emulator(q)
 

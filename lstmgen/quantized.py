@@ -433,11 +433,14 @@ class QuantizedNetwork:
 
     @property
     def last_recurrent(self) -> int:
-        """The place of the last layer that has a state."""
+        """The place of the last layer that has a state; -1 of the beginning of a network."""
         return max(
-            at
-            for at, layer in enumerate(self.layers)
-            if not isinstance(layer, QuantizedDense | QuantizedEmbedding)
+            (
+                at
+                for at, layer in enumerate(self.layers)
+                if not isinstance(layer, QuantizedDense | QuantizedEmbedding)
+            ),
+            default=-1,
         )
 
     @property

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -171,9 +172,16 @@ NETWORKS: dict[str, Callable[[], Network]] = {
 }
 
 
+def nearest(
+    network: Network, precision: Precision, calibration: object = None, **options: Any
+) -> QuantizedNetwork:
+    """Quantize with rounding to nearest: for what does not depend on how weights are rounded."""
+    return quantize(network, precision, calibration, rounding="nearest", **options)
+
+
 def quantized(name: str, precision: Precision) -> QuantizedNetwork:
     network = NETWORKS[name]()
-    return quantize(network, precision, calibration(network))
+    return nearest(network, precision, calibration(network))
 
 
 def of_shape(
@@ -184,7 +192,7 @@ def of_shape(
 ) -> QuantizedNetwork:
     """One LSTM layer alone, without mid shifts."""
     network = Network.of(lstm(inputs, units, scale=scale))
-    return quantize(network, precision, calibration(network), mid_shift=False)
+    return nearest(network, precision, calibration(network), mid_shift=False)
 
 
 def with_mid_shifts(q: QuantizedNetwork, by_row: bool) -> QuantizedNetwork:

@@ -40,6 +40,7 @@ def random_case(seed: int) -> Case:
         x,
         table_bits=None if r.random() < 0.7 else int(r.integers(6, 12)),
         mid_shift=[None, False, True][r.integers(3)],
+        rounding=["nearest", "compensated"][r.integers(2)],
     )
     if r.random() < 0.15:
         q = with_mid_shifts(q, by_row=bool(r.random() < 0.5))

@@ -7,9 +7,16 @@ from lstmgen.emulate import emulate, output_shape
 from lstmgen.emulator import Emulator
 from lstmgen.errors import ModelError, RangeError
 from lstmgen.network import Dense, Lstm, Network
-from lstmgen.quantizer import quantize
 
-from builders import NETWORKS, PRECISIONS, calibration, quantized, raw_inputs, with_mid_shifts
+from builders import (
+    NETWORKS,
+    PRECISIONS,
+    calibration,
+    nearest,
+    quantized,
+    raw_inputs,
+    with_mid_shifts,
+)
 
 
 def assert_equal(one: Emulator, two: Emulator) -> None:
@@ -72,7 +79,7 @@ def test_fast_equals_literal_on_random_networks(seed):
     x = calibration(network, 4, 6) if r.random() < 0.7 else None
     mid_shift = [None, False, True][r.integers(3)]
     bits = int(r.integers(6, 12))
-    q = quantize(network, r.choice(PRECISIONS), x, table_bits=bits, mid_shift=mid_shift)
+    q = nearest(network, r.choice(PRECISIONS), x, table_bits=bits, mid_shift=mid_shift)
     raw = raw_inputs(q, 6)
     fast, literal = Emulator(q), Emulator(q, literal=True)
     for emulator in (fast, literal):
@@ -132,7 +139,7 @@ def test_instances_are_independent():
 
 
 def test_cell_reaches_and_leaves_both_ends():
-    q = quantize(NETWORKS["runaway_cell"](), "q15", np.ones((1, 1, 1)))
+    q = nearest(NETWORKS["runaway_cell"](), "q15", np.ones((1, 1, 1)))
     emulator = Emulator(q)
     emulator.run(np.full((1, 1100, 1), q.x.hi))
     assert emulator.state[0].c.item() == 2**31 - 1

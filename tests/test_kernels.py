@@ -15,7 +15,6 @@ from lstmgen.codegen import kernels
 from lstmgen.codegen.kernels import choose, choose_dense
 from lstmgen.network import Network
 from lstmgen.quantized import QuantizedDense, QuantizedLstm, QuantizedNetwork
-from lstmgen.quantizer import quantize
 from lstmgen.target import load_target
 from lstmgen.verification import default_inputs, verify
 
@@ -25,6 +24,7 @@ from builders import (
     calibration,
     dense,
     lstm,
+    nearest,
     of_shape,
     quantized,
     raw_inputs,
@@ -76,7 +76,7 @@ def test_equal_at_odd_sizes(core, precision, effort):
         network = Network.of(
             lstm(inputs, units, scale=0.3), dense(units, units % 6 + 1, "softmax", name="head")
         )
-        assert_equal(quantize(network, precision, calibration(network)), core, 4, effort)
+        assert_equal(nearest(network, precision, calibration(network)), core, 4, effort)
 
 
 @pytest.mark.parametrize("by_row", [False, True])
@@ -107,7 +107,7 @@ def test_equal_dense_layers(core, precision, effort):
     for activation in turn(activations, *others, ways=2):
         layers = (*network.layers[:-1], replace(network.layers[-1], activation=activation))
         made = replace(network, layers=layers)
-        assert_equal(quantize(made, precision, calibration(made)), core, 3, effort)
+        assert_equal(nearest(made, precision, calibration(made)), core, 3, effort)
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
@@ -117,7 +117,7 @@ def test_unpacking_gives_the_weights_back(core, precision, effort):
     isa = load_target(core).isa
     for shape in ((1, 1), (3, 5), (9, 32), (8, 12), (20, 33), (70, 40)):
         network = Network.of(lstm(*shape, scale=0.23), dense(shape[1], 7, "relu"))
-        plain = quantize(network, precision, calibration(network), mid_shift=False)
+        plain = nearest(network, precision, calibration(network), mid_shift=False)
         for q in (plain, with_mid_shifts(plain, True)):
             for layer, bounds in zip(q.layers, bound_table(q), strict=True):
                 if isinstance(layer, QuantizedLstm):
@@ -140,7 +140,7 @@ def test_each_core_has_kernels(core):
     """Ordinary weights get them, for both kinds of layers."""
     for precision in PRECISIONS:
         network = Network.of(lstm(9, 32, scale=0.23), dense(32, 6, "softmax"))
-        q = quantize(network, precision, calibration(network), mid_shift=False)
+        q = nearest(network, precision, calibration(network), mid_shift=False)
         files = sources(q, target=core)
         assert "stream" in files["model_weights.h"], precision
         assert "_lstm0_wh" not in files["model_weights.h"], precision

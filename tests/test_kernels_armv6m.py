@@ -14,11 +14,19 @@ from lstmgen.codegen.kernels import EFFORTS, Choice, Effort, choose, choose_dens
 from lstmgen.codegen.kernels.lanes import SEGMENT_LIMIT
 from lstmgen.network import Lstm, Network
 from lstmgen.quantized import Precision, QuantizedDense, QuantizedNetwork
-from lstmgen.quantizer import quantize
 from lstmgen.toolchain.size import footprint
 from lstmgen.verification import default_inputs, model_files, verify
 
-from builders import PRECISIONS, calibration, dense, lstm, of_shape, quantized, with_mid_shifts
+from builders import (
+    PRECISIONS,
+    calibration,
+    dense,
+    lstm,
+    nearest,
+    of_shape,
+    quantized,
+    with_mid_shifts,
+)
 from compiled import sources
 from tools import need_program, usable
 
@@ -44,7 +52,7 @@ def assert_equal(q: QuantizedNetwork, effort: Effort, steps: int = 4) -> None:
 
 def with_head(shape: tuple[int, int], rows: int, precision: Precision) -> QuantizedNetwork:
     network = Network.of(lstm(*shape, scale=0.23), dense(shape[1], rows, "linear"))
-    return quantize(network, precision, calibration(network), mid_shift=False)
+    return nearest(network, precision, calibration(network), mid_shift=False)
 
 
 def with_shifts(q: QuantizedNetwork, shift: np.ndarray) -> QuantizedNetwork:
@@ -135,7 +143,7 @@ def test_with_mid_shifts_inputs_have_words_of_their_own_for_speed():
 )  # fmt: skip
 def test_which_dense_layers_have_a_word_for_each_weight(rows, inputs, effort, few):
     network = Network.of(lstm(1, inputs, scale=0.1), dense(inputs, rows))
-    q = quantize(network, "q15")
+    q = nearest(network, "q15")
     kernel = choose_dense(ISA, q.layers[1], bound_table(q)[1], effort).kernel
     assert (None if kernel is None else kernel.few) == few
 
@@ -253,7 +261,7 @@ def test_equal_with_the_most_columns_in_lanes():
 def test_equal_with_tables_of_other_sizes(bits):
     """Their middle is no operand of an addition any more where they are large."""
     network = Network.of(lstm(3, 5), dense(5, 2, "tanh"))
-    q = quantize(network, "q7", calibration(network), table_bits=bits)
+    q = nearest(network, "q7", calibration(network), table_bits=bits)
     for effort in ("speed", "size"):
         assert chosen(q, effort).kernel is not None
         assert_equal(q, effort)
@@ -269,7 +277,7 @@ def test_equal_dense_layers_of_many_columns(effort):
         dense(11, 130, "relu", name="short"),
         dense(130, 1, "linear", name="row"),
     )
-    q = quantize(network, "q15", calibration(network))
+    q = nearest(network, "q15", calibration(network))
     for layer, bounds in zip(q.layers, bound_table(q), strict=True):
         if isinstance(layer, QuantizedDense) and (layer.rows > 1 or effort == "speed"):
             assert choose_dense(ISA, layer, bounds, effort).kernel is not None
@@ -281,7 +289,7 @@ def test_equal_dense_layers_of_few_rows(rows, inputs):
     """Unrolled beyond the offsets of loads, and in loops."""
     network = Network.of(lstm(1, inputs, scale=0.1), dense(inputs, rows))
     for precision in ("q15", "q7")[inputs % 2 :]:
-        q = quantize(network, precision, calibration(network))
+        q = nearest(network, precision, calibration(network))
         assert choose_dense(ISA, q.layers[1], bound_table(q)[1], "speed").kernel.few
         assert_equal(q, "speed", steps=1)
 
@@ -295,7 +303,7 @@ def test_saturating_cells_are_equal(precision, effort):
     W[[0, 3, 6, 9]], U[[0, 3, 6, 9]] = [[0], [0], [9], [0]], 0
     b[[0, 3, 6, 9]] = 15, 15.99, 0, 15
     network = Network.of(Lstm("lstm0", W, U, b), outputs="sequence")
-    q = quantize(network, precision, np.ones((1, 1, 1)))
+    q = nearest(network, precision, np.ones((1, 1, 1)))
     layer = q.lstms[0]
     layer.c0[:] = [2**31 - 2**25, 0, 0]
     x = np.concatenate([np.full((1, 60, 1), q.x.hi), np.full((1, 60, 1), q.x.lo)], 1)

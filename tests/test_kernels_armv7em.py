@@ -11,10 +11,9 @@ from lstmgen.bounds import bound_table
 from lstmgen.codegen.kernels import Choice, choose
 from lstmgen.network import Lstm, Network
 from lstmgen.quantized import QuantizedNetwork
-from lstmgen.quantizer import quantize
 from lstmgen.verification import default_inputs, verify
 
-from builders import PRECISIONS, of_shape, quantized
+from builders import PRECISIONS, nearest, of_shape, quantized
 from compiled import sources
 from tools import need_program, usable
 
@@ -87,7 +86,7 @@ def test_saturating_cells_are_equal():
     W[[0, 3, 6, 9]], U[[0, 3, 6, 9]] = [[0], [0], [9], [0]], 0
     b[[0, 3, 6, 9]] = 15, 15.99, 0, 15
     network = Network.of(Lstm("lstm0", W, U, b), outputs="sequence")
-    q = quantize(network, "q15", np.ones((1, 1, 1)))
+    q = nearest(network, "q15", np.ones((1, 1, 1)))
     x = np.concatenate([np.full((1, 1100, 1), q.x.hi), np.full((1, 2300, 1), q.x.lo)], 1)
     result = verify(q, None, usable("cortex-m4"), x, instances=1)
     assert result.equal, result.message

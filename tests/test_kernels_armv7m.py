@@ -13,7 +13,6 @@ from lstmgen.codegen.kernels import EFFORTS, Choice, choose, choose_dense
 from lstmgen.codegen.kernels.lanes import SEGMENT_LIMIT
 from lstmgen.network import Lstm, Network
 from lstmgen.quantized import QuantizedDense, QuantizedNetwork
-from lstmgen.quantizer import quantize
 from lstmgen.target import load_target
 from lstmgen.verification import default_inputs, verify
 
@@ -22,6 +21,7 @@ from builders import (
     calibration,
     dense,
     lstm,
+    nearest,
     of_shape,
     quantized,
     with_mid_shifts,
@@ -51,7 +51,7 @@ def assert_equal(q: QuantizedNetwork, effort: str, steps: int = 5) -> None:
 
 def with_head(shape: tuple[int, int], rows: int, precision: str) -> QuantizedNetwork:
     network = Network.of(lstm(*shape, scale=0.23), dense(shape[1], rows, "linear"))
-    return quantize(network, precision, calibration(network), mid_shift=False)
+    return nearest(network, precision, calibration(network), mid_shift=False)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_equal_dense_layers_of_many_columns(effort):
     network = Network.of(
         dense(1100, 7, "relu", name="wide"), lstm(7, 33), dense(33, 11, "linear", name="head")
     )
-    q = quantize(network, "q15", calibration(network))
+    q = nearest(network, "q15", calibration(network))
     for layer, bounds in zip(q.layers, bound_table(q), strict=True):
         if isinstance(layer, QuantizedDense):
             assert choose_dense(ISA, layer, bounds, effort).kernel is not None
@@ -198,7 +198,7 @@ def test_saturating_cells_are_equal(precision, effort):
     W[[0, 3, 6, 9]], U[[0, 3, 6, 9]] = [[0], [0], [9], [0]], 0
     b[[0, 3, 6, 9]] = 15, 15.99, 0, 15
     network = Network.of(Lstm("lstm0", W, U, b), outputs="sequence")
-    q = quantize(network, precision, np.ones((1, 1, 1)))
+    q = nearest(network, precision, np.ones((1, 1, 1)))
     layer = q.lstms[0]
     layer.c0[:] = [2**31 - 2**25, 0, 0]
     x = np.concatenate([np.full((1, 60, 1), q.x.hi), np.full((1, 60, 1), q.x.lo)], 1)

@@ -13,10 +13,9 @@ from lstmgen.codegen.kernels import Choice, Kernel, choose, choose_dense
 from lstmgen.codegen.kernels.avr import AvrLstm, unpack
 from lstmgen.network import Lstm, Network
 from lstmgen.quantized import QuantizedDense, QuantizedNetwork
-from lstmgen.quantizer import quantize
 from lstmgen.verification import default_inputs, verify
 
-from builders import PRECISIONS, calibration, dense, lstm, of_shape, quantized
+from builders import PRECISIONS, calibration, dense, lstm, nearest, of_shape, quantized
 from compiled import flash_bytes, sources
 from tools import need_program, usable
 
@@ -118,7 +117,7 @@ def test_portable_where_no_kernel_is_safe():
 def test_dense_layers_in_c_where_that_is_better():
     def choices(rows: int, inputs: int, effort: str) -> list[Choice]:
         network = Network.of(lstm(2, 3), dense(3, inputs), dense(inputs, rows, name="last"))
-        q = quantize(network, "q15", calibration(network))
+        q = nearest(network, "q15", calibration(network))
         pairs = list(zip(q.layers, bound_table(q), strict=True))[1:]
         return [choose_dense("avr", layer, bounds, effort) for layer, bounds in pairs]
 
@@ -137,7 +136,7 @@ def test_more_values_than_a_byte_counts(precision, effort):
         lstm(280, 4, scale=0.05),
         dense(4, 261, name="out"),
     )
-    assert_equal(quantize(network, precision, calibration(network)), effort, instances=1)
+    assert_equal(nearest(network, precision, calibration(network)), effort, instances=1)
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
@@ -158,7 +157,7 @@ def test_shifts_by_whole_bytes_and_bit_by_bit(precision, effort):
         rows[3::7] *= 1 / 1024
         rows[5::7] *= 40
     network = Network.of(Lstm("lstm0", W, U, b))
-    far = quantize(network, precision, calibration(network), mid_shift=False)
+    far = nearest(network, precision, calibration(network), mid_shift=False)
     assert np.ptp(far.lstms[0].shift.reshape(4, 7), 1).max() > 7
     assert_equal(far, effort, steps=6)
 
@@ -198,7 +197,7 @@ def test_streams_beyond_an_array_and_beyond_64_kib(shape, precision, count):
 def test_dense_streams_beyond_an_array(rows):
     """What is left over after groups of four rows lies behind them, in the last array."""
     network = Network.of(lstm(2, 100, scale=0.05), dense(100, rows, name="wide"), dense(rows, 2))
-    q = quantize(network, "q15", calibration(network))
+    q = nearest(network, "q15", calibration(network))
     wide = q.layers[1]
     assert isinstance(wide, QuantizedDense)
     kernel = choose_dense("avr", wide, bound_table(q)[1], "speed").kernel
@@ -230,7 +229,7 @@ def test_saturating_states_are_equal_with_any_table(precision, table_bits, effor
     W, U, b = r.normal(0, 0.4, (48, 2)), r.normal(0, 0.4, (48, 12)), r.normal(0, 2, 48)
     b[12:24] = 9
     network = Network.of(Lstm("lstm0", W, U, b), outputs="sequence")
-    q = quantize(network, precision, calibration(network), table_bits=table_bits)
+    q = nearest(network, precision, calibration(network), table_bits=table_bits)
     top, h = 1 << 31, q.lstms[0].h
     edges = [top - 1, -top, top - 2, 2 - top, 1 << 30, -1 << 30, 0, 2, -2, 1 << 17, -1 << 17]
     q = with_layer(
@@ -250,7 +249,7 @@ def test_small_gates_stay_within_the_tables(precision, effort):
     """Sums that the bounds keep within the tables are not clamped, with tables of any size."""
     network = Network.of(lstm(2, 6, scale=0.1), outputs="sequence")
     for table_bits in (6, 9, 10, 11):
-        q = quantize(network, precision, calibration(network), table_bits=table_bits)
+        q = nearest(network, precision, calibration(network), table_bits=table_bits)
         steps = kernel_of(q).gates
         assert not any(step.clamped for step in steps)
         assert_equal(q, effort, steps=6)
@@ -273,7 +272,7 @@ def test_cycles_per_mac(shape, precision, per_mac):
 def test_cycles_per_mac_of_a_dense_layer(precision, per_mac):
     def cycles(*layers):
         network = Network.of(lstm(1, 2), *layers)
-        q = quantize(network, precision, calibration(network), mid_shift=False)
+        q = nearest(network, precision, calibration(network), mid_shift=False)
         return bench(q, usable(CORE)).instructions_per_step
 
     first = dense(2, 64, "relu", name="first")
@@ -285,7 +284,7 @@ def test_cycles_per_mac_of_a_dense_layer(precision, per_mac):
 def test_the_least_flash_is_that_of_size(precision, tmp_path):
     target = usable(CORE)
     network = Network.of(lstm(9, 32, scale=0.23), dense(32, 6, "softmax"))
-    q = quantize(network, precision, calibration(network))
+    q = nearest(network, precision, calibration(network))
 
     def flash(effort: Effort, optimize: str, isa: str = "avr") -> int:
         folder = tmp_path / f"{isa}{effort}{optimize}"

@@ -16,7 +16,6 @@ from lstmgen.codegen.kernels.mve_compact import CompactKernel
 from lstmgen.codegen.kernels.mve_dense import HeliumDense
 from lstmgen.network import Lstm, Network
 from lstmgen.quantized import QuantizedDense, QuantizedNetwork
-from lstmgen.quantizer import quantize
 from lstmgen.verification import default_inputs, verify
 
 from builders import (
@@ -24,6 +23,7 @@ from builders import (
     calibration,
     dense,
     lstm,
+    nearest,
     of_shape,
     quantized,
     raw_inputs,
@@ -57,7 +57,7 @@ def with_dense(
     inputs: int, units: int, rows: int, precision: str, activation: str = "linear"
 ) -> QuantizedNetwork:
     network = Network.of(lstm(inputs, units, scale=0.1), dense(units, rows, activation))
-    return quantize(network, precision, calibration(network), mid_shift=False)
+    return nearest(network, precision, calibration(network), mid_shift=False)
 
 
 def assert_equal(q: QuantizedNetwork, effort: str, steps: int) -> None:
@@ -147,7 +147,7 @@ def test_equal_with_mid_shifts(shape, precision, effort):
 def test_inputs_of_8_bits_that_have_to_be_aligned(inputs, effort):
     """In their registers, with the sums, as scalars: wherever the shift of rule N2 is made."""
     network = Network.of(lstm(inputs, 9, scale=0.05))
-    q = quantize(network, "q7", calibration(network) * 4)
+    q = nearest(network, "q7", calibration(network) * 4)
     assert q.lstms[0].x_shift > 0
     files = sources(q, target=CORE, effort=effort)
     result = verify(q, files, usable(CORE), raw_inputs(q, 5))
@@ -162,7 +162,7 @@ def test_saturating_cells_are_equal(effort):
     W[[0, 3, 6, 9]], U[[0, 3, 6, 9]] = [[0], [0], [9], [0]], 0
     b[[0, 3, 6, 9]] = 15, 15.99, 0, 15
     network = Network.of(Lstm("lstm0", W, U, b), outputs="sequence")
-    q = quantize(network, "q15", np.ones((1, 1, 1)))
+    q = nearest(network, "q15", np.ones((1, 1, 1)))
     x = np.concatenate([np.full((1, 1100, 1), q.x.hi), np.full((1, 2300, 1), q.x.lo)], 1)
     result = verify(q, None, usable(CORE), x, instances=1, effort=effort)
     assert result.equal, result.message
@@ -235,7 +235,7 @@ def test_equal_dense_layers_of_many_columns(precision, effort):
     network = Network.of(
         lstm(3, 4), dense(4, 300, "tanh", name="wide"), dense(300, 9, "linear", name="head")
     )
-    assert_equal(quantize(network, precision, calibration(network)), effort, 3)
+    assert_equal(nearest(network, precision, calibration(network)), effort, 3)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_instructions_per_mac(shape, precision, per_mac):
 def test_instructions_of_a_dense_layer(precision, most):
     """128 to 12, and the largest of 12."""
     network = Network.of(lstm(10, 128, scale=0.23), dense(128, 12, "argmax"))
-    q = quantize(network, precision, calibration(network), mid_shift=False)
+    q = nearest(network, precision, calibration(network), mid_shift=False)
     without = replace(q, layers=q.layers[:1])
     counts = [bench(net, usable(CORE)).instructions_per_step for net in (q, without)]
     assert counts[0] - counts[1] <= most

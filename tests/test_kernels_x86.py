@@ -15,7 +15,6 @@ from lstmgen.codegen.kernels.x86 import PairKernel, unpack
 from lstmgen.network import Network
 from lstmgen.qformat import QFormat
 from lstmgen.quantized import Precision, QuantizedDense, QuantizedNetwork
-from lstmgen.quantizer import quantize
 from lstmgen.verification import default_inputs, verify
 
 from builders import (
@@ -24,6 +23,7 @@ from builders import (
     calibration,
     dense,
     lstm,
+    nearest,
     of_shape,
     quantized,
     raw_inputs,
@@ -63,7 +63,7 @@ def tower(precision: Precision) -> QuantizedNetwork:
         for number, (inputs, units) in enumerate(pairwise(WIDTHS))
     ]
     network = Network.of(*layers)
-    return quantize(network, precision, calibration(network), mid_shift=False)
+    return nearest(network, precision, calibration(network), mid_shift=False)
 
 
 def chosen(q: QuantizedNetwork, effort: str = "speed") -> Choice:
@@ -147,7 +147,7 @@ def test_equal_dense_layers(precision, flags, effort):
             for number, (inputs, rows) in enumerate(pairwise(widths))
         ),
     )
-    q = quantize(network, precision, calibration(network))
+    q = nearest(network, precision, calibration(network))
     header = sources(q, effort=effort)["model_weights.h"]
     assert all(f"model_{layer.name}_stream" in header for layer in q.layers)
     check(q, raw_inputs(q, 4), flags, effort)
@@ -157,7 +157,7 @@ def test_equal_dense_layers(precision, flags, effort):
 @pytest.mark.parametrize("inputs", [1, 2, 7, 8, 81])
 def test_a_dense_stream_holds_its_layer(inputs, rows):
     network = Network.of(lstm(2, inputs), dense(inputs, rows))
-    q = quantize(network, "w8a16", calibration(network))
+    q = nearest(network, "w8a16", calibration(network))
     layer = q.layers[-1]
     assert isinstance(layer, QuantizedDense)
     kernel = choose_dense("x86-64", layer, bound_table(q)[-1], "speed").kernel
@@ -185,7 +185,7 @@ def test_a_cell_that_runs_into_both_ends(flags):
 @pytest.mark.parametrize("inputs", [1, 7, 8, 21])
 def test_inputs_of_8_bits_that_have_to_be_aligned(inputs, flags):
     network = Network.of(lstm(inputs, 9, scale=0.05))
-    q = quantize(network, "q7", [sequence * 4 for sequence in calibration(network)])
+    q = nearest(network, "q7", [sequence * 4 for sequence in calibration(network)])
     assert q.lstms[0].x_shift > 0
     check(q, raw_inputs(q, 5), flags)
 
@@ -210,7 +210,7 @@ def test_no_warning_in_any_flavour(compiler, flags, tmp_path):
 def test_the_sanitizers_stay_silent(flags, effort):
     """At the ends of x, of the state and of the output too, where lanes are left empty."""
     network = Network.of(lstm(9, 11), dense(11, 13), name="ends")
-    ends = quantize(network, "q7", calibration(network))
+    ends = nearest(network, "q7", calibration(network))
     for q in (ends, quantized("extreme_weights", "q15"), quantized("large_inputs", "q7")):
         check(q, raw_inputs(q, 8), (*flags, *SANITIZE), effort)
 

@@ -41,7 +41,8 @@ def test_activity_recogniser_is_read_right(shared_data):
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_activity_recogniser_accuracy(har, precision):
     network, data = har
-    accuracy = measure_accuracy(network, quantize(network, precision, data.x), data)
+    q = quantize(network, precision, data.x, rounding="nearest")
+    accuracy = measure_accuracy(network, q, data)
     assert accuracy.sqnr_db > FLOORS[precision]
     assert accuracy.agreement == 1.0
     assert accuracy.metric["quantized"] * 30 == pytest.approx(27)
@@ -51,7 +52,7 @@ def test_activity_recogniser_accuracy(har, precision):
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_activity_recogniser_is_equal(har, precision, core):
     network, data = har
-    q = quantize(network, precision, data.x)
+    q = quantize(network, precision, data.x, rounding="nearest")
     result = verify(q, None, usable(core), q.x.to_raw(data.x))
     assert result.equal, result.message
     assert result.steps == 30 * 128

@@ -24,7 +24,7 @@ FLOORS = {"q15": 68.0, "w8a16": 40.0, "q7": 27.0}
 
 def quantized(name: str, precision: Precision) -> QuantizedNetwork:
     network = VARIANTS[name]()
-    return quantize(network, precision, inputs_of(network))
+    return quantize(network, precision, inputs_of(network), rounding="nearest")
 
 
 def sqnr(expected: np.ndarray, got: np.ndarray) -> float:
@@ -36,7 +36,7 @@ def sqnr(expected: np.ndarray, got: np.ndarray) -> float:
 def test_close_to_float(name, precision):
     network = VARIANTS[name]()
     x = inputs_of(network)
-    q = quantize(network, precision, x)
+    q = quantize(network, precision, x, rounding="nearest")
     y = Emulator(q, batch=len(x)).run(q.x.to_raw(x))
     assert sqnr(reference.run(network, x).y, q.y.to_real(y)) > floors()[name][precision]
     assert floors()[name][precision] >= FLOORS[precision]

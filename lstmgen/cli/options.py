@@ -17,7 +17,7 @@ from ..layers import Activation, Ends
 from ..network import Network, Outputs
 from ..output import read_folder
 from ..quantized import PRECISIONS, Precision, QuantizedNetwork
-from ..quantizer import quantize
+from ..quantizer import ROUNDINGS, Rounding, quantize
 from ..readers import CONVENTIONS, ReadOptions, read_model
 from ..readers.options import BRANCHES, DENSE_ACTIVATIONS, HEADS, Branch, Head
 
@@ -135,6 +135,11 @@ def _quantize_options(command: Command, several: bool) -> Command:
             help="Typical inputs: .npy (B, T, n), or .npz with x_calib or x.",
         ),
         click.option(
+            "--rounding", type=click.Choice(ROUNDINGS), default=None,
+            help="Rounding of weights: by what it does to sums, or each to nearest.  "
+            "[default: auto, the best on held-back calibration data]",
+        ),
+        click.option(
             "--table-bits", type=click.IntRange(6, 11),
             help="2^N words per activation table instead of the precision's own.",
         ),
@@ -210,6 +215,7 @@ def load_source(model: Path, options: dict[str, Any]) -> Source:
         options.get("precision") or DEFAULT_PRECISION,
         None if calibration is None else load_calibration(calibration, network.inputs),
         options.get("table_bits"),
+        rounding=cast("Rounding", options.get("rounding") or "auto"),
     )
     return Source(q, network, _stem(model))
 

@@ -1,6 +1,6 @@
 """From a float network to integers: formats, rounding and the overflow proof."""
 
-from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from ..bounds import check, magnitude, merged_format
 from ..errors import ModelError
 from ..layers import Bidirectional, Dense, Embedding, Gru, Layer, Recurrent
 from ..network import Network
-from ..qformat import FloatArray, QFormat, max_frac
+from ..qformat import MIN_FRAC, FloatArray, QFormat, max_frac
 from ..quantized import (
     MAX_ENTRIES,
     PRECISIONS,
@@ -21,15 +21,17 @@ from ..quantized import (
     QuantizedRecurrent,
 )
 from .calibrate import MAX_PEAK, MIN_PEAK, Ranges, measure
+from .choice import choose
 from .dense import DensePlace, quantize_dense
 from .formats import Formats, formats_of
 from .gru import quantize_gru
 from .lstm import LstmPlace, quantize_lstm
 from .modes import MODES, Mode
+from .recipe import ROUNDINGS, Recipe, Rounding
+from .refine import PASSES, Refiner
 from .tables import load_tables
 
-__all__ = ["MODES", "quantize"]
-
+__all__ = ["MODES", "ROUNDINGS", "Rounding", "quantize"]
 
 def quantize(
     network: Network,
@@ -37,34 +39,77 @@ def quantize(
     calibration: FloatArray | None = None,
     table_bits: int | None = None,
     mid_shift: bool | None = None,
+    rounding: Rounding = "auto",
 ) -> QuantizedNetwork:
     """Quantize `network` by docs/numerics.md and prove that nothing overflows.
 
     calibration: (B, T, n) typical inputs, from which the formats of the input and of
-        dense results are taken; without it safe assumptions, stated in the notes.
+        dense results are taken, and by which weights are rounded; without it safe
+        assumptions and rounding to nearest, stated in the notes.
     table_bits: 2**table_bits words per activation table instead of the precision's own.
     mid_shift: whether sums over the hidden state get a format of their own (rule N3b); None:
         in the layers where that promises to be worth its instructions.
+    rounding: "nearest", "compensated" (errors of a row's weights make up for each other), or
+        "auto": what of both and of further choices is best on held-back calibration data.
     Raises ModelError for calibration data that does not fit, and for weights so large that
     no format holds them.
     """
     if precision not in PRECISIONS:
         raise ModelError(f"precision {precision!r}; expected one of {', '.join(PRECISIONS)}")
+    if rounding not in ROUNDINGS:
+        raise ModelError(f"rounding {rounding!r}; expected one of {', '.join(ROUNDINGS)}")
     mode = MODES[precision]
     bits = mode.table if table_bits is None else table_bits
     if bits not in TABLE_BITS:
         raise ModelError(
             f"table bits {bits}; expected {TABLE_BITS.start} to {TABLE_BITS.stop - 1}"
         )
-    chain = _Chain(network, mode, bits, measure(network, calibration), mid_shift)
+    ranges = measure(network, calibration)
+
+    def make(recipe: Recipe, data: FloatArray) -> QuantizedNetwork:
+        own = measure(network, data)
+        return _quantized(network, precision, bits, own, recipe, data)
+
+    # First, as it refuses what no rounding can hold.
+    q = _quantized(
+        network, precision, bits, ranges, Recipe(mid_shift=mid_shift), calibration
+    )
+    if calibration is None:
+        note = "no calibration data: weights are rounded to nearest"
+        return replace(q, notes=(*q.notes, note))
+    if rounding == "nearest":
+        return q
+    recipe = Recipe(compensated=True, refit_dense=True, mid_shift=mid_shift)
+    note = f"rounding {recipe}"
+    data = np.asarray(calibration, np.float64)
+    if rounding == "auto" and len(data) > 1:
+        chosen = choose(network, precision, data, make, recipe)
+        recipe = chosen.recipe
+        note = (
+            f"rounding {recipe}: {chosen.decibel:.1f} dB on held-back calibration data, "
+            f"to nearest {chosen.nearest:.1f} dB"
+        )
+    q = _quantized(network, precision, bits, ranges, recipe, calibration)
+    return replace(q, notes=(*q.notes, note))
+
+
+def _quantized(
+    network: Network,
+    precision: Precision,
+    bits: int,
+    ranges: Ranges,
+    recipe: Recipe,
+    calibration: FloatArray | None,
+) -> QuantizedNetwork:
+    chain = _Chain(network, precision, bits, ranges, recipe, calibration)
     q = QuantizedNetwork(
         name=network.name,
         precision=precision,
         outputs=network.outputs,
         tables=chain.tables,
         layers=tuple(chain.layers()),
-        notes=(*network.notes, chain.ranges.note),
-        calibrated=chain.ranges.measured,
+        notes=(*network.notes, ranges.note),
+        calibrated=ranges.measured,
     )
     check(q)
     return q
@@ -75,17 +120,27 @@ class _Chain:
     hands on."""
 
     def __init__(
-        self, network: Network, mode: Mode, bits: int, ranges: Ranges, mid_shift: bool | None
+        self,
+        network: Network,
+        precision: Precision,
+        bits: int,
+        ranges: Ranges,
+        recipe: Recipe,
+        calibration: FloatArray | None,
     ) -> None:
-        self.network, self.mode, self.ranges, self.mid_shift = network, mode, ranges, mid_shift
+        self.network, self.ranges, self.recipe = network, ranges, recipe
+        self.mode = MODES[precision]
         hard = {part.gate for part in network.recurrent} - {"sigmoid"}
         self.tables = load_tables(bits, tuple(sorted(hard)))
+        self.done: list[QuantizedLayer] = []
+        self.refiner: Refiner | None = None
+        if recipe.compensated and calibration is not None:
+            data = np.asarray(calibration, np.float64)
+            self.refiner = Refiner(network, precision, self.tables, data, recipe)
 
-    def layers(self) -> Iterator[QuantizedLayer]:
-        """Yield the quantized layers."""
-        first = self.network.layers[0]
-        width = self.mode.hidden if isinstance(first, Dense) else self.mode.input
-        x = own = QFormat(width, max_frac(self.ranges.input, width))
+    def layers(self) -> list[QuantizedLayer]:
+        """Return the quantized layers."""
+        x = own = self._input()
         reach, below = -x.lo, ""
         for at, layer in enumerate(self.network.layers):
             above = self.network.layers[at + 1] if at + 1 < len(self.network.layers) else None
@@ -95,14 +150,28 @@ class _Chain:
             elif isinstance(layer, Dense):
                 y = _dense_format(layer, above, self.mode, self.ranges, x.step * reach)
                 place = DensePlace(x, reach, y, own, -own.lo)
-                quantized = quantize_dense(layer, place, self.tables)
+                quantized = plain = quantize_dense(layer, place, self.tables)
+                if self.refiner is not None:
+                    taken = self.refiner.taken([*self.done, plain], below, layer.name)
+                    quantized = self.refiner.dense(layer, plain, place, taken)
             elif isinstance(layer, Bidirectional):
                 quantized = self._bidirectional(layer, x, reach, below)
             else:
                 formats = formats_of(layer, self.mode, self.tables, self.ranges)
                 quantized = self._recurrent(layer, x, reach, below, formats)
-            yield quantized
+                if self.refiner is not None:
+                    quantized = self._refined(self.refiner, layer, quantized, reach, below)
+            self.done.append(quantized)
             x, reach, below = quantized.y, magnitude(quantized), layer.name
+        return self.done
+
+    def _input(self) -> QFormat:
+        """Return the format of the network's input."""
+        width = self.mode.input
+        if isinstance(self.network.layers[0], Dense):
+            width = 16 if self.recipe.wide_input else self.mode.hidden
+        frac = max_frac(self.ranges.input, width) - self.recipe.guard_bits
+        return QFormat(width, max(frac, MIN_FRAC))
 
     def _recurrent(
         self, layer: Recurrent, x: QFormat, reach: int, below: str, formats: Formats
@@ -111,7 +180,7 @@ class _Chain:
         place = LstmPlace(x, reach, *squares, formats)
         if isinstance(layer, Gru):
             return quantize_gru(layer, self.mode, self.tables, place)
-        return quantize_lstm(layer, self.mode, self.tables, place, self.mid_shift)
+        return quantize_lstm(layer, self.mode, self.tables, place, self.recipe.mid_shift)
 
     def _bidirectional(
         self, layer: Bidirectional, x: QFormat, reach: int, below: str
@@ -122,7 +191,34 @@ class _Chain:
             self._recurrent(half, x, reach, below, common) for half in layer.halves
         )
         y = merged_format(layer.merge, common.h)
-        return QuantizedBidirectional(layer.name, forward, backward, layer.merge, layer.ends, y)
+        ways = layer.merge, layer.ends
+        made = QuantizedBidirectional(layer.name, forward, backward, *ways, y)
+        for _ in range(PASSES if self.refiner is not None else 0):
+            assert self.refiner is not None
+            refined, layers = self.refiner.recurrent, [*self.done, made]
+            for_f, for_b = (
+                self.refiner.taken(layers, below, half.name) for half in layer.halves
+            )
+            made = replace(
+                made,
+                forward=refined(layer.forward, forward, reach, for_f, "forward"),
+                backward=refined(layer.backward, backward, reach, for_b, "reverse"),
+            )
+        return made
+
+    def _refined(
+        self,
+        refiner: Refiner,
+        layer: Recurrent,
+        start: QuantizedRecurrent,
+        reach: int,
+        below: str,
+    ) -> QuantizedRecurrent:
+        quantized = start
+        for _ in range(PASSES):
+            taken = refiner.taken([*self.done, quantized], below, layer.name)
+            quantized = refiner.recurrent(layer, start, reach, taken, layer.direction)
+        return quantized
 
     def _embedding(self, layer: Embedding, above: Layer | None) -> QuantizedEmbedding:
         if layer.entries > MAX_ENTRIES:

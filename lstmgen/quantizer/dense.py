@@ -36,7 +36,7 @@ class DensePlace:
 
 def quantize_dense(layer: Dense, place: DensePlace, tables: Tables) -> QuantizedDense:
     """Return the integers of a dense layer; raises ModelError for weights beyond int32."""
-    scaled = _in_base_2(layer) if layer.activation == "softmax" else layer
+    scaled = in_base_2(layer) if layer.activation == "softmax" else layer
     frac = weight_fracs(scaled.W, DENSE_WEIGHT_BITS) + place.x.frac
     if scaled.skip is not None and place.own is not None:
         frac = np.minimum(frac, weight_fracs(scaled.skip, DENSE_WEIGHT_BITS) + place.own.frac)
@@ -67,7 +67,7 @@ def _argument_frac(layer: Dense, place: DensePlace, tables: Tables) -> int | Non
     return None if place.y is None else place.y.frac
 
 
-def _in_base_2(layer: Dense) -> Dense:
+def in_base_2(layer: Dense) -> Dense:
     """Return the layer whose logits are exponents of 2 (rule N10): exp(z) = 2**(z * log2(e))."""
 
     def scaled(values: FloatArray) -> FloatArray:

@@ -1,10 +1,11 @@
 """How RV32IMC's lanes take a layer's columns: how many units share a pass, straight or in loops.
 
-Straight code has an order of columns for each kind of passes. Loops have one order for all, in
-which the frame then has the values, and segments of fixed sizes.
+Straight code has an order of columns for each kind of passes. Where there is room for code, full
+passes are of several kinds: the fewer rows share an order, the fewer ends of segments it has.
+Loops have one order for all, in which the frame then has the values, and segments of fixed sizes.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,7 +28,7 @@ _PER_TURN = 3
 _MOST: dict[Effort, int] = {"speed": 1800, "balanced": 72, "size": 0}
 """Columns up to which there are lanes: weights take two bytes each in them."""
 
-_CODE: dict[Effort, tuple[int, int]] = {"speed": (4096, 8192), "balanced": (3584, 3584)}
+_CODE: dict[Effort, tuple[int, int]] = {"speed": (5120, 8192), "balanced": (3584, 3584)}
 """Bytes that code may take: half of what the weights do, but no less and no more than these."""
 
 _PAIRS = ((0, 1, 2, 3), (0, 2, 1, 3), (0, 3, 1, 2))
@@ -39,10 +40,12 @@ _UNIT_BYTES, _COLUMN_BYTES, _WORDS_BYTES = 250, 4, 26
 
 @dataclass(frozen=True)
 class Form:
-    """How many units share a pass, and whether their columns are in loops."""
+    """How many units share a pass, whether their columns are in loops, and how many kinds of
+    such passes there are."""
 
     group: int
     looped: bool
+    kinds: int = 1
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,11 @@ def form_of(layer: QuantizedLstm, effort: Effort) -> Form | None:
     groups = range(min(3 if effort == "speed" else 2, layer.units), 0, -1)
     forms = [Form(group, looped) for looped in (False, True) for group in groups]
     fitting = [form for form in forms if _code_bytes(layer, form) <= room]
-    return min(fitting, key=lambda form: _instructions(layer, form), default=None)
+    best = min(fitting, key=lambda form: _instructions(layer, form), default=None)
+    if best is None or best.looped or effort != "speed":
+        return best
+    several = [replace(best, kinds=kinds) for kinds in range(1, layer.units // best.group + 1)]
+    return [form for form in several if _code_bytes(layer, form) <= room][-1]
 
 
 def _code_bytes(layer: QuantizedLstm, form: Form) -> int:
@@ -108,7 +115,7 @@ def _code_bytes(layer: QuantizedLstm, form: Form) -> int:
     if form.looped:
         parts = (layer.inputs, layer.units)
         columns = sum(part if part <= _STRAIGHT else 6 * _PER_TURN for part in parts)
-    groups = [part.group for part in passes.split(layer.units, form.group)]
+    groups = [part.group for part in passes.split(layer.units, form.group, form.kinds)]
     return sum(
         columns * (_COLUMN_BYTES + _WORDS_BYTES * group) + _UNIT_BYTES * group for group in groups
     )

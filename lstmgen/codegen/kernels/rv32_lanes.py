@@ -38,11 +38,13 @@ class LaneKernel(CellKernel):
     """What the template prints.
 
     order_words: those that the stream begins with; order_gap: bytes of them that fill a word.
+    x_once: whether x is one value that stays in its pointer's register.
     """
 
     way: ClassVar[str] = "lanes"
     passes: tuple[LanePass, ...]
     x_shift: int
+    x_once: bool
     orders: tuple[Order, ...]
     order_words: int
     order_gap: int
@@ -58,13 +60,14 @@ def lanes(
 ) -> LaneKernel:
     """Return the kernel of a layer in a form."""
     n, k = layer.inputs, layer.units
-    units = passes.split(k, form.group)
+    units = passes.split(k, form.group, form.kinds)
     planned = plans(layer, form, units)
     saved = saved_registers(form.group)
     kept, values, frame = frame_of(saved, form.group == 3, k + n * form.looped)
     orders: tuple[Order, ...] = ()
     places = {column: ("a0", column) for column in range(n)}
     places |= {n + unit: ("sp", values + unit) for unit in range(k)}
+    x_once = layer.x_shift > 0 and n == 1 and not form.looped
     if form.looped:
         ordered = [column for share in planned[0].shares for column in share.order]
         places = {column: ("sp", values + place) for place, column in enumerate(ordered)}
@@ -95,6 +98,7 @@ def lanes(
         copies=() if form.looped else (copy_h(layer, values, h_aligned, effort),),
         passes=made,
         x_shift=layer.x_shift,
+        x_once=x_once,
         orders=orders,
         order_words=order_words.size,
         order_gap=4 * order_words.size - 2 * (n + k) * form.looped,

@@ -69,10 +69,14 @@ class Units:
         return taken.reshape(self.count, self.group, *units.shape[1:])
 
 
-def split(units: int, group: int) -> tuple[Units, ...]:
-    """Return the passes of `group` units, and one of what they leave."""
+def split(units: int, group: int, kinds: int = 1) -> tuple[Units, ...]:
+    """Return the passes of `group` units in so many kinds, and one of what they leave."""
     count, rest = divmod(units, group)
-    found = (Units(0, count, group), Units(units - rest, 1, rest))
+    found: list[Units] = []
+    for kind in range(kinds):
+        first = sum(part.count for part in found)
+        found.append(Units(first * group, -(-(count - first) // (kinds - kind)), group))
+    found.append(Units(units - rest, 1, rest))
     return tuple(part for part in found if part.count and part.group)
 
 
