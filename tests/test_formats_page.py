@@ -18,7 +18,7 @@ FILES = {
     "JSON": ["read_json_models"],
     "ONNX": ["read_onnx", "read_onnx_variants", "messages"],
     "TFLite": ["read_tflite"],
-    "own schema": ["schema", "readers", "inspect"],
+    "own schema": ["schema", "readers", "inspect", "messages"],
 }
 """Where the tests of a column lie; those of damaged files lie in one place for all."""
 

@@ -1,5 +1,6 @@
 """What people meet first when a model does not fit: one line each, exit status 2, no traceback."""
 
+import json
 import sys
 
 import numpy as np
@@ -61,10 +62,23 @@ def test_an_unknown_file(tmp_path, data):
 
 def test_an_unsupported_operator(tmp_path):
     g = Graph()
-    y = g.add("LayerNormalization", g.cell()[1], np.ones(K), np.ones(K), name="norm")
+    y = g.add("LeakyRelu", g.cell()[1], name="leaky")
     said = line("build", g.save(tmp_path, y), "--target", "arm")
-    assert "LayerNormalization norm" in said
+    assert said.startswith(f"{tmp_path}/")
+    assert "LeakyRelu leaky" in said
     assert "not supported" in said
+
+
+def test_layer_normalization_is_refused(tmp_path):
+    """By its name in ONNX and in the own schema."""
+    g = Graph()
+    y = g.add("LayerNormalization", g.cell()[1], np.ones(K), np.ones(K), name="norm")
+    assert "LayerNormalization norm: " in line("inspect", g.save(tmp_path, y))
+    layers = [{"type": "lstm", "name": "rnn"}, {"type": "layer_normalization", "name": "norm"}]
+    arrays = {"rnn.W": np.ones((8, 3)), "rnn.U": np.ones((8, 2)), "rnn.b": np.ones(8)}
+    described = np.array(json.dumps({"schema": 1, "layers": layers}))
+    np.savez(tmp_path / "own.npz", lstmgen=described, **arrays)
+    assert "type is 'layer_normalization'; expected one of" in line("inspect", tmp_path / "own.npz")
 
 
 def test_a_layer_of_python_code(tmp_path):

@@ -17,12 +17,6 @@ from ..errors import ModelError
 from ..npz import BROKEN, is_other_file
 from .options import Draft, ReadOptions
 
-KNOWN_FILES = (
-    ".keras, .h5, .onnx, .tflite, .pt or .pth, .safetensors, .npz, "
-    "or JSON of RTNeural, NAM or GuitarML"
-)
-"""What people call the formats below."""
-
 HEAD_BYTES = 64
 """Bytes from the front of a file that tell its format, if it is no archive."""
 
@@ -76,8 +70,11 @@ FORMATS = (
 )
 
 
+UNKNOWN = Format("unknown", "unknown")
+
+
 def format_of(path: str | os.PathLike[str]) -> Format:
-    """Return the format of a file; a ModelError for a file that is none, or not there."""
+    """Return the format of a file; for one that is none, or not there, one whose reader says so."""
     if not Path(path).is_file():
         return FORMATS[0]  # whose reader says so
     try:
@@ -90,7 +87,7 @@ def format_of(path: str | os.PathLike[str]) -> Format:
         if known.head(head) if names is None else known.entries(names):
             return known
     if names is None and not head.startswith(b"PK") and not is_other_file(head):
-        raise ModelError(f"{path} is of no format that is read; expected one of {KNOWN_FILES}")
+        return UNKNOWN
     return FORMATS[0]
 
 
