@@ -25,8 +25,9 @@ INTRODUCTION = """# Performance
 
 Made by `python benchmarks/instructions.py --write`; gcc {gcc}. Executed instructions per time
 step (AVR: cycles) of one LSTM of n inputs and k units alone, with random weights, the whole step
-counted; in brackets divided by the multiply-accumulates, 4k(n+k). They are exact and repeatable,
-and no cycles: compare figures of one core only. Not measured on silicon.
+counted; in brackets divided by the multiply-accumulates, 4k(n+k), which is what the goals are for.
+They are exact and repeatable, and no cycles: compare figures of one core only. Not measured on
+silicon.
 
 Below them, what they are spent on: matrix-vector + elementwise + rest, and for the Cortex-M0, M3
 and M4 an ESTIMATE of the cycles, from Arm's published timings with memory that never waits
