@@ -17,9 +17,10 @@ from lstmgen.readers.json_text import parse
 from lstmgen.reference import run
 
 import torch_files as tf
+from json_files import K, guitarml, keras_dense, keras_gru, keras_lstm, lists, nam, rtneural
 from torch_files import named
 
-B, T, K = 2, 6, 4
+B, T = 2, 6
 
 
 @pytest.fixture
@@ -47,46 +48,11 @@ def close(network: Network, x: np.ndarray, y: np.ndarray) -> None:
     assert np.abs(got - y).max() < 1e-9
 
 
-def lists(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    return {key: array.tolist() for key, array in arrays.items()}
-
-
 def linear(fc: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
     return x @ fc["weight"].T + fc["bias"]
 
 
 # RTNeural
-
-
-def keras_lstm(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return PyTorch's arrays as RTNeural's layer: Keras has the same order of gates."""
-    bias = arrays["bias_ih_l0"].astype(float) + arrays["bias_hh_l0"]
-    kernels = [arrays["weight_ih_l0"].T.tolist(), arrays["weight_hh_l0"].T.tolist(), bias.tolist()]
-    return {"type": "lstm", "activation": "tanh", "shape": [None, None, K], "weights": kernels}
-
-
-def keras_gru(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return PyTorch's r, z, n as Keras' z, r, h."""
-    def turned(array: np.ndarray) -> np.ndarray:
-        r, z, n = np.split(array.astype(float), 3)
-        return np.concatenate([z, r, n])
-
-    bias = [turned(arrays[f"bias_{part}_l0"]).tolist() for part in ("ih", "hh")]
-    kernels = [turned(arrays[f"weight_{part}_l0"]).T.tolist() for part in ("ih", "hh")]
-    return {"type": "gru", "activation": "tanh", "shape": [None, K], "weights": [*kernels, bias]}
-
-
-def keras_dense(fc: dict[str, np.ndarray], activation: str = "") -> dict[str, Any]:
-    return {
-        "type": "dense",
-        "activation": activation,
-        "shape": [None, None, len(fc["bias"])],
-        "weights": [fc["weight"].T.tolist(), fc["bias"].tolist()],
-    }
-
-
-def rtneural(*layers: object, inputs: int = 1, **more: Any) -> dict[str, Any]:
-    return {"in_shape": [None, None, inputs], "layers": list(layers), **more}
 
 
 def test_rtneural_lstm_and_dense(tmp_path, rng, x):
@@ -201,29 +167,6 @@ def test_rtneural_state_dict(tmp_path, rng, x):
 # NAM
 
 
-def nam(rng: np.random.Generator, count: int, inputs: int = 1) -> tuple[dict[str, Any], list[Any]]:
-    """Return a .nam and its layers' arrays, their initial states among them."""
-    layers = []
-    for number in range(count):
-        arrays = tf.weights(rng, K if number else inputs, K)
-        layers.append((arrays, tf.values(rng, K), tf.values(rng, K)))
-    fc = tf.linear(rng, K, 1)
-    flat: list[np.ndarray] = []
-    for arrays, h0, c0 in layers:
-        both = np.concatenate([arrays["weight_ih_l0"], arrays["weight_hh_l0"]], 1)
-        bias = arrays["bias_ih_l0"].astype(float) + arrays["bias_hh_l0"]
-        flat += [both.ravel(), bias, h0, c0]
-    flat += [fc["weight"].ravel(), fc["bias"]]
-    value = {
-        "version": "0.5.1",
-        "architecture": "LSTM",
-        "config": {"input_size": inputs, "hidden_size": K, "num_layers": count},
-        "weights": np.concatenate(flat).tolist(),
-        "sample_rate": 48000,
-    }
-    return value, [*layers, fc]
-
-
 @pytest.mark.parametrize(("count", "inputs"), [(1, 1), (3, 1), (2, 2)])
 def test_nam_lstm_with_initial_states(tmp_path, rng, count, inputs):
     value, (*layers, fc) = nam(rng, count, inputs)
@@ -265,17 +208,6 @@ def test_nam_files_that_are_refused(tmp_path, rng):
 
 
 # GuitarML
-
-
-def guitarml(rng: np.random.Generator, unit: str = "LSTM", inputs: int = 1, outputs: int = 1,
-             **more: Any) -> tuple[dict[str, Any], Any, Any]:
-    arrays = tf.weights(rng, inputs, K, gates={"LSTM": 4, "GRU": 3}[unit])
-    fc = tf.linear(rng, K, outputs)
-    data = {
-        "model": "SimpleRNN", "input_size": inputs, "skip": 1, "output_size": outputs,
-        "unit_type": unit, "num_layers": 1, "hidden_size": K, "bias_fl": True,
-    }
-    return {"model_data": data | more, "state_dict": lists(named(rec=arrays, lin=fc))}, arrays, fc
 
 
 @pytest.mark.parametrize("unit", ["LSTM", "GRU"])
