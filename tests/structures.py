@@ -7,6 +7,7 @@ behind it gets what it never expects.
 import io
 import pickletools
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -56,10 +57,8 @@ def _fields(data: bytes, depth: int = 0) -> list[Field]:
         if at > len(data) or number == 0:
             raise ValueError
         if kind == 2 and depth < 8 and value:
-            try:
+            with suppress(ValueError, IndexError):
                 value = _fields(value, depth + 1)
-            except (ValueError, IndexError):
-                pass
         found.append([number, kind, value])
     return found
 
@@ -236,7 +235,11 @@ def pickle_operations(data: bytes, r: Random) -> bytes:
         elif what == 3:
             parts[at] = parts[to]
         else:
-            parts[at] = r.choice((b"N", b"(", b"t", b"R", b"b", b"0", b"2", b"}", b"]", b"Q", b"o",
-                                  b"cos\nsystem\n", b"cbuiltins\neval\n", b"h\x00", b"j\xff\xff\0\0",
-                                  b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f", b"V" + b"x" * 999 + b"\n"))
+            parts[at] = r.choice(_OPERATIONS)
     return b"".join(parts)
+
+
+_OPERATIONS = (b"N", b"(", b"t", b"R", b"b", b"0", b"2", b"}", b"]", b"Q", b"o", b"cos\nsystem\n",
+               b"cbuiltins\neval\n", b"h\x00", b"j\xff\xff\0\0", b"\x8a\x08" + b"\xff" * 8,
+               b"V" + b"x" * 999 + b"\n")
+"""What takes the place of an operation: constants, calls, names, numbers of the memo."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from json_files import K, guitarml, keras_dense, keras_gru, keras_lstm, lists, nam, rtneural
 
 from lstmgen.errors import LstmgenError, ModelError
 from lstmgen.expect import compare
@@ -17,7 +18,6 @@ from lstmgen.readers.json_text import parse
 from lstmgen.reference import run
 
 import torch_files as tf
-from json_files import K, guitarml, keras_dense, keras_gru, keras_lstm, lists, nam, rtneural
 from torch_files import named
 
 B, T = 2, 6
@@ -153,6 +153,14 @@ def test_all_problems_of_an_rtneural_file_at_once(tmp_path):
     assert len(refused(tmp_path, value, "conv1d")) == 3
 
 
+def test_rtneural_batchnorm_out_of_range_is_refused_without_a_warning(tmp_path):
+    """Its factors are finite, and what they make of a kernel is not."""
+    norm = {"type": "batchnorm", "epsilon": 0.01, "weights": [[1e308], [0], [0], [1e-300]]}
+    value = rtneural(norm, changed(LSTM, weights=[[[1e300] * 16], *LSTM["weights"][1:]]), FC)
+    lines = refused(tmp_path, value, r"lstm0\.W holds 16 values that are NaN or infinite")
+    assert len(lines) == 2  # and lstm0.b, by 0 times infinity
+
+
 def test_rtneural_state_dict(tmp_path, rng, x):
     lstm, more, fc = tf.weights(rng, 1, K), tf.weights(rng, K, K), tf.linear(rng, K, 1)
     network = read(tmp_path, lists(named(lstm=lstm, lstm2=more, dense=fc)))
@@ -255,6 +263,7 @@ def test_guitarml_with_other_layers_is_refused(tmp_path, rng):
     value, arrays, _ = guitarml(rng)
     only = value | {"state_dict": lists(named(rec=arrays))}
     refused(tmp_path, only, r"its layers are no LSTM layers and a linear one behind them")
+    refused(tmp_path, value | {"state_dict": {}}, r"its layers are no LSTM layers and a linear")
     refused(tmp_path, value | {"model_data": 1}, r"model_data or state_dict is no object")
 
 

@@ -157,14 +157,15 @@ def torch_bytes(
     writer = Writer(protocol, byteorder)
     data = writer.pickled(value)
     buffer = io.BytesIO()
-    entries: dict[str, bytes | str] = {
-        "data.pkl": data if pickled is None else pickled,
-        "byteorder": byteorder,
-        **{f"data/{key}": stored for key, stored in writer.storages.items()},
-    }
-    entries = {**entries, **(more or {}), "version": "3\n"}
+    entries = [
+        ("data.pkl", data if pickled is None else pickled),
+        ("byteorder", byteorder.encode()),
+        *((f"data/{key}", stored) for key, stored in writer.storages.items()),
+        *(more or {}).items(),
+        ("version", b"3\n"),
+    ]
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, stored in entries.items():  # without a date: the same bytes every time
+        for name, stored in entries:  # without a date: the same bytes every time
             archive.writestr(zipfile.ZipInfo(f"{root}{name}"), stored, compression)
     return buffer.getvalue()
 

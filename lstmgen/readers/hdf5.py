@@ -18,6 +18,7 @@ import numpy as np
 from ..errors import ModelError
 from ..npz import Array
 from .formats import need
+from .hdf5_child import shortened
 from .hdf5_server import answer_of
 
 MAX_FILE = 1 << 28
@@ -63,6 +64,12 @@ class Hdf5:
         inside = (key for key in (*self.arrays, *self.groups, *self.problems) if key)
         found = {key[len(front) :].split("/")[0] for key in inside if key.startswith(front)}
         return sorted(found - {""})
+
+
+def shown(path: str) -> str:
+    """Return a path out of a file for a message: printable, and not too long."""
+    short = shortened(path)
+    return short if short.isprintable() else ascii(short)
 
 
 def read_hdf5(file: str | os.PathLike[str] | bytes, source: str) -> Hdf5:

@@ -57,6 +57,11 @@ class RefusedError(Exception):
     """The file as a whole is no such file; the message says why."""
 
 
+def shortened(name: str) -> str:
+    """Return a name out of a file, not too long for a message."""
+    return name if len(name) <= 160 else f"{name[:100]}...{name[-40:]}"
+
+
 def main() -> None:
     """Answer file after file until stdin ends; where there is no fork, one."""
     importlib.import_module("h5py")
@@ -190,7 +195,7 @@ class _Walk:
                     )
                 problem = self._visit(below, group, name, depth, waiting)
                 if problem:
-                    self.problems[below] = f"{below!a} {problem}"
+                    self.problems[below] = f"{shortened(below)!a} {problem}"
 
     def _visit(
         self, path: str, group: Any, name: str, depth: int, waiting: list[tuple[str, Any, int]]
@@ -223,13 +228,14 @@ class _Walk:
         bfloat16 = dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None
         if shape is None or not (bfloat16 or (dtype.kind in "iuf" and dtype.itemsize <= 8)):
             return f"holds values of type {str(dtype)[:40]!a}; expected an array of numbers"
-        count = math.prod(shape)
+        count, shown = math.prod(shape), str(shape)[:80]
         if count > self._left:
-            return f"is {shape}; expected at most {MAX_VALUES} values in all arrays of a file"
+            return f"is {shown}; expected at most {MAX_VALUES} values in all arrays of a file"
         if dataset.chunks is not None and math.prod(dataset.chunks) > MAX_VALUES:
-            return f"lies in chunks of {dataset.chunks}; expected at most {MAX_VALUES} values"
+            chunks = str(dataset.chunks)[:80]
+            return f"lies in chunks of {chunks}; expected at most {MAX_VALUES} values"
         if dataset.id.get_storage_size() < count * dtype.itemsize:
-            return f"is {shape} but its data are missing; write the file anew"
+            return f"is {shown} but its data are missing; write the file anew"
         self._left -= count
         try:
             values = np.asarray(dataset[()])
