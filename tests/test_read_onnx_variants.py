@@ -528,6 +528,24 @@ def test_problems_of_a_layer_are_all_named(tmp_path):
     assert len(lines) == 4
 
 
+def test_long_attributes_and_shapes_make_short_messages(tmp_path):
+    g = Graph()
+    refused_shortly(g.save(tmp_path, g.cell(direction="x\n" * 5000)[1]), "direction is 'x\\nx")
+    g = Graph()
+    y = g.add("Gather", g.add("Squeeze", g.cell()[0], [1]), -1, axis="y" * 5000)
+    refused_shortly(g.save(tmp_path, y), "axis is 'yyyy", "expected an integer")
+    g = Graph()
+    y = g.add("Gather", g.add("Squeeze", g.cell()[0], [1]), -1, axis=[1] * 5000)
+    refused_shortly(g.save(tmp_path, y), "axis is of another type; expected an integer")
+    g = Graph()
+    path = g.save(tmp_path, g.add("LSTM", "x", np.zeros([1] * 60), g.weights(1, 4 * K, K)))
+    refused_shortly(path, "has 60 axes; expected at most 16")
+
+
+def refused_shortly(path: Path, *messages: str) -> None:
+    assert max(map(len, refused(path, *messages))) < 300
+
+
 def test_weights_that_are_not_finite_are_refused(tmp_path):
     g = Graph()
     W = g.weights(1, 4 * K, N)

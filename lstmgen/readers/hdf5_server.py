@@ -17,6 +17,8 @@ from .hdf5_child import PATIENCE, receive, send
 _GRACE = 5
 """Seconds more than a copy has, which ends by itself."""
 
+_COMMAND = ("-m", f"{__package__}.hdf5_child")
+
 _lock = Lock()
 _running: list[tuple[int, subprocess.Popen[bytes]]] = []
 """The process, and the one that started it: a fork of that one must not talk to it."""
@@ -53,7 +55,7 @@ def _process() -> subprocess.Popen[bytes]:
             return process
         stop()
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", f"{__package__}.hdf5_child"],
+        [sys.executable, "-P", *_COMMAND],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
