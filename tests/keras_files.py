@@ -189,9 +189,13 @@ def write_keras(path: Path, layers: Any, version: str = "3.15.1", functional: in
 
 def write_zip(path: Path, config: Any, weights: bytes, version: str = "3.15.1") -> Path:
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("metadata.json", json.dumps({"keras_version": version}))
-        archive.writestr("config.json", config if isinstance(config, str) else json.dumps(config))
-        archive.writestr("model.weights.h5", weights)
+        entries = {
+            "metadata.json": json.dumps({"keras_version": version}),
+            "config.json": config if isinstance(config, str) else json.dumps(config),
+            "model.weights.h5": weights,
+        }
+        for name, content in entries.items():  # without a date: the same bytes every time
+            archive.writestr(zipfile.ZipInfo(name), content)
     return path
 
 
@@ -222,6 +226,31 @@ def write_weights_2(path: Path, layers: Any) -> Path:
 def write_npz(path: Path, layers: Any) -> Path:
     np.savez(path, *(array for spec in layers for _, _, array in spec["weights"]))
     return path
+
+
+def seed_files(folder: Path) -> dict[str, Path]:
+    """Write small valid files and return them by format and variant."""
+    global rng
+    before, rng = rng, np.random.default_rng(13)
+    every = {"return_sequences": True}
+    nets = {
+        "lstm": [inputs(7, 3), lstm("a", 3, 4, **every), lstm("b", 4, 3),
+                 dense("head", 3, 2, "softmax")],
+        "bidirectional": [batch_normalization("norm", 3), bidirectional("both", lstm("l", 3, 2)),
+                          dense("head", 4, 2)],
+        "gru": [inputs(7, 3), gru("g", 3, 4, **every), gru("last", 4, 3, reset_after=False)],
+    }
+    rng = before
+    made = {}
+    for name, net in nets.items():
+        made[f"keras/{name}"] = write_keras(folder / f"{name}.keras", net)
+        made[f"h5/{name}"] = write_h5(folder / f"{name}.h5", net)
+        made[f"weights.h5/{name}"] = write_weights(folder / f"{name}.weights.h5", net)
+        old = write_weights_2(folder / f"{name}_2.weights.h5", net)
+        made[f"weights.h5/{name}_2"] = old
+    made["keras/functional"] = write_keras(folder / "functional.keras", nets["lstm"], functional=3)
+    made["h5/functional_2"] = write_h5(folder / "functional.h5", nets["lstm"], "2.15.0", 2)
+    return made
 
 
 # What Keras computes

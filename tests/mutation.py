@@ -38,6 +38,15 @@ FORMATS = {
     "npz": "npz_files",
     "artefact": "npz_files",
     "tflite": "tflite_files",
+    "keras": "keras_files",
+    "h5": "keras_files",
+    "weights.h5": "keras_files",
+    "torch": "torch_files",
+    "safetensors": "torch_files",
+    "onnx": "onnx_files",
+    "rtneural": "json_files",
+    "nam": "json_files",
+    "guitarml": "json_files",
 }
 """By format, the module whose `seed_files(folder)` writes valid files: by "format/variant"."""
 
@@ -64,14 +73,18 @@ class Failure:
 
 @dataclass
 class Result:
-    """What became of the files of a format; slowest: in seconds of the processor, longest: by
-    the clock."""
+    """What became of the files of a format.
+
+    slowest: in seconds of the processor, longest: by the clock. megabytes: most MiB resident;
+    child_megabytes: of a process that a reader started, as the one for HDF5.
+    """
 
     outcomes: Counter[str]
     failures: list[Failure]
     slowest: float = 0.0
     longest: float = 0.0
     megabytes: int = 0
+    child_megabytes: int = 0
 
 
 def seeds(name: str, folder: Path) -> list[Path]:
@@ -103,7 +116,7 @@ def run_format(
         for number in numbers:
             if worker is None or worker.read >= _FILES_PER_WORKER:
                 if worker is not None:
-                    worker.stop()
+                    result.child_megabytes = max(result.child_megabytes, worker.finish())
                 worker = Worker(reader, files, folder)
             path = folder / f"damaged{files[0].suffix}"
             path.write_bytes(damaged(files, name, seed, number))
@@ -121,7 +134,7 @@ def run_format(
                 worker = None
             progress(number)
         if worker is not None:
-            worker.stop()
+            result.child_megabytes = max(result.child_megabytes, worker.finish())
     return result
 
 
@@ -160,6 +173,15 @@ class Worker:
         self.stop()
         return {"outcome": "dead", "problem": what, "seconds": seconds}
 
+    def finish(self) -> int:
+        """End a process that answers; return the most MiB one that it started had resident."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        line = self._line(10.0)
+        self._process.stdin = None  # or communicate would write to it
+        self.stop()
+        return int(line or 0)
+
     def stop(self) -> None:
         """End the process."""
         self._process.kill()
@@ -196,7 +218,8 @@ def _reports(names: list[str], arguments: argparse.Namespace) -> Iterator[Result
         print(
             f"{name}: {shown}; {len(result.failures)} failures; slowest {result.slowest:.2f} s "
             f"({result.longest:.2f} s by the clock), "
-            f"at most {result.megabytes} MiB resident; {time.monotonic() - start:.0f} s in all"
+            f"at most {result.megabytes} MiB resident (child {result.child_megabytes}); "
+            f"{time.monotonic() - start:.0f} s in all"
         )
         for failure in result.failures[:20]:
             print(failure)

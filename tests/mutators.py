@@ -3,6 +3,7 @@
 import functools
 import io
 import json
+import operator
 import os
 import pickle
 import re
@@ -16,6 +17,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+from structures import HDF5, hdf5, pickle_operations, protobuf
 
 EXTREMES = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 1 << 20, 1 << 24, 1 << 28, 0x7FFFFFFF, 0x80000000,
             0xFFFFFFFF, 1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
@@ -32,6 +34,9 @@ memory, or less than it, but not twice."""
 
 _NAME = re.compile(rb"[A-Za-z_][\w./:-]{2,}")
 _DIGITS = re.compile(rb"\d+")
+_PROTOBUF = re.compile(rb"\x08[\x01-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]")
+"""How an ONNX file begins."""
+
 _JSON = re.compile(r'"(?:[^"\\]|\\.)*"|[-+.\w]+|[\[\]{},:]')
 
 
@@ -47,14 +52,18 @@ class Payload:
 
 def mutated(data: bytes, r: Random, marker: Path) -> bytes:
     """Return the file with one to three kinds of damage; pickles in it would create `marker`."""
-    for _ in range(r.choice((1, 1, 1, 2, 3))):
-        data = _once(data, r, marker)
+    for number in range(r.choice((1, 1, 1, 2, 3))):
+        data = _once(data, r, marker, whole=number == 0)
     return data
 
 
-def _once(data: bytes, r: Random, marker: Path) -> bytes:
+def _once(data: bytes, r: Random, marker: Path, whole: bool) -> bytes:
+    if whole and data.startswith(HDF5) and r.random() < 0.5:
+        return hdf5(data, r)
+    if _PROTOBUF.match(data) and r.random() < 0.6:
+        return protobuf(data, r)
     if data[:4] == b"PK\x03\x04" and r.random() < 0.7:
-        return rezipped(data, r, marker)
+        return rezipped(data, r, marker, whole)
     if data[:1] in b"{[" and data and r.random() < 0.8:
         return json_tokens(data, r)
     if data[8:9] == b"{" and r.random() < 0.6:
@@ -207,8 +216,11 @@ def headed_json(data: bytes, r: Random) -> bytes:
 # Archives.
 
 
-def rezipped(data: bytes, r: Random, marker: Path) -> bytes:
-    """Pack the members anew, so that checksums are right, with one of them changed."""
+def rezipped(data: bytes, r: Random, marker: Path, whole: bool = False) -> bytes:
+    """Pack the members anew, so that checksums are right, with one of them changed.
+
+    whole: whether the file was not damaged before.
+    """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members: list[list[Any]] = [
@@ -237,6 +249,10 @@ def rezipped(data: bytes, r: Random, marker: Path) -> bytes:
         chosen[0], other[0] = other[0], chosen[0]
     elif what < 0.29:
         chosen[0] = r.choice(("../../x.npy", "/x.npy", "x" * 300 + ".npy", "\x1b[2J.npy", ".npy"))
+    elif whole and content.startswith(HDF5) and r.random() < 0.6:
+        chosen[1] = hdf5(content, r)
+    elif content[:1] == b"\x80" and r.random() < 0.6:
+        chosen[1] = pickle_operations(content, r)
     elif content[:1] in b"{[" and content:
         chosen[1] = json_tokens(content, r)
     elif _is_text(content) and r.random() < 0.8:
@@ -286,15 +302,24 @@ def pickled(name: str, content: bytes, r: Random, marker: Path) -> bytes:
 
 
 @functools.cache
+def _crc_of_zeros(size: int) -> tuple[int, list[int]]:
+    """Return the checksum of zeros behind one of 0, and what each bit of that one changes."""
+    block = bytes(size)
+    plain = zlib.crc32(block)
+    return plain, [zlib.crc32(block, 1 << bit) ^ plain for bit in range(32)]
+
+
+@functools.cache
 def _deflated_zeros(head: bytes, size: int) -> tuple[bytes, int]:
     """Return `head` and `size` zeros, a multiple of 1 MiB, as raw deflate, and their checksum."""
     block = bytes(1 << 20)
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     first = packer.compress(head) + packer.flush(zlib.Z_FULL_FLUSH)
     one = packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)
+    plain, bits = _crc_of_zeros(len(block))
     crc = zlib.crc32(head)
-    for _ in range(size >> 20):
-        crc = zlib.crc32(block, crc)
+    for _ in range(size >> 20):  # as zlib.crc32(block, crc), which would take a second in all
+        crc = functools.reduce(operator.xor, (b for n, b in enumerate(bits) if crc >> n & 1), plain)
     return first + one * (size >> 20) + packer.flush(), crc
 
 

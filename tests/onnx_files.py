@@ -241,3 +241,38 @@ def refused(path: Path, *messages: str, **options: Any) -> list[str]:
     lines = text.splitlines()
     assert all(line.startswith(str(path)) for line in lines), text
     return lines
+
+
+def seed_files(folder: Path) -> dict[str, Path]:
+    """Write small valid files and return them by format and variant."""
+    made = {}
+
+    def keep(name: str, g: Graph, *outputs: str) -> None:
+        path = folder / f"{name}.onnx"
+        path.write_bytes(g.model(*outputs).SerializeToString())
+        made[f"onnx/{name}"] = path
+
+    g = Graph()
+    y = g.add("Gather", g.add("Squeeze", g.cell()[0], [1]), -1, axis=0)
+    keep("lstm", g, str(g.add("Softmax", g.gemm(y, K, 5), axis=-1)))
+
+    g = Graph(["B", T, N])
+    y = g.cell(g.add("Transpose", "x", perm=[1, 0, 2]), op="GRU", linear_before_reset=1)[0]
+    y = g.add("Transpose", g.add("Squeeze", y, [1]), perm=[1, 0, 2])
+    y = g.add("Relu", g.add("Add", g.add("MatMul", y, g.weights(K, 4)), g.weights(4)))
+    keep("gru", g, str(g.add("Gather", y, -1, axis=1)))
+
+    g = Graph()
+    y = g.add("Transpose", g.cell(dirs=2)[0], perm=[0, 2, 1, 3])
+    y = g.add("Reshape", y, [0, 0, -1])
+    keep("bidirectional", g, g.gemm(g.add("Gather", y, -1, axis=0), 2 * K, 2))
+
+    g = Graph()
+    shape = g.add("Shape", "x")
+    batch = g.add("Unsqueeze", g.add("Gather", shape, 1, axis=0), [0])
+    start = g.add("Expand", np.zeros((1, 1, 1)), g.add("Concat", [1], batch, [K], axis=0))
+    peepholes = g.weights(1, 3 * K)
+    scaled = g.add("Mul", g.add("Sub", "x", g.weights(N)), np.float32(0.5))
+    y = g.cell(str(scaled), tail=("", start, start, peepholes), clip=2.0)[1]
+    keep("states", g, g.gemm(g.add("Squeeze", y, [0]), K, 2))
+    return made

@@ -9,16 +9,18 @@ import zipfile
 from pathlib import Path
 from random import Random
 
+import h5py
 import mutators
 import numpy as np
 import pytest
+import structures
 
 import mutation
 from mutation import FORMATS, ROOT, Worker, run_format
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
 
-COUNT = 150
+COUNT = 60
 SEED = 20261
 
 
@@ -85,26 +87,27 @@ def test_executed_code_is_found(monkeypatch):
     assert not mutation.MARKER.exists()  # here, beside the worker's own
 
 
-@pytest.mark.parametrize("protocol", range(6))
-def test_pickle_bombs_are_refused_unexecuted(tmp_path, protocol):
+def test_pickle_bombs_are_refused_unexecuted(tmp_path):
     """As the file itself, as an object array of an .npz, and as a PyTorch file's data.pkl."""
     marker = tmp_path / "executed"
-    bomb = pickle.dumps(mutators.Payload(marker), protocol)
+    bombs = [pickle.dumps(mutators.Payload(marker), protocol) for protocol in range(6)]
     array = mutators.pickled("W0.npy", b"", Random(1), marker)
-    files = {
-        "bomb.pt": bomb,
-        "bomb.npz": mutators.zipped([("W0.npy", array)]),
-        "zip.pt": mutators.zipped([("model/data.pkl", bomb), ("model/version", b"3\n")]),
-    }
+    files = {"bomb.npz": mutators.zipped([("W0.npy", array)])}
+    for protocol, bomb in enumerate(bombs):
+        files[f"bomb{protocol}.pt"] = bomb
+        members = [("model/data.pkl", bomb), ("model/version", b"3\n")]
+        files[f"zip{protocol}.pt"] = mutators.zipped(members)
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     worker = Worker("mutation_worker:read", [], tmp_path)
     answers = [worker.ask(tmp_path / name) for name in files]
     worker.stop()
-    assert [answer["outcome"] for answer in answers] == ["refused"] * 3
+    assert [answer["outcome"] for answer in answers] == ["refused"] * len(files)
     assert not marker.exists()
-    pickle.loads(bomb)  # it does go off
-    assert marker.exists()
+    for bomb in bombs:
+        pickle.loads(bomb)  # it does go off
+        assert marker.exists()
+        marker.unlink()
 
 
 def test_the_splice_in_front_of_a_pickle_goes_off(tmp_path):
@@ -192,3 +195,32 @@ def test_the_command_repeats_a_file_and_keeps_it(tmp_path):
     assert result.returncode == 0, result.stderr
     assert "0 failures" in result.stdout
     assert kept.exists()
+
+
+def test_protobuf_is_changed_and_stays_protobuf():
+    data = b"\x08\x08\x12\x04test" + b"\x3a\x08\x0a\x06\x08\x01\x12\x02ab"
+    made = {structures.protobuf(data, Random(n)) for n in range(200)}
+    assert len(made) > 60
+    parsed = [structures._fields(one) for one in made]  # or it would raise
+    assert any(fields != structures._fields(data) for fields in parsed)
+    assert structures.protobuf(b"\x07", Random(1)) == b"\x07"
+
+
+def test_hdf5_is_changed_and_stays_hdf5(tmp_path):
+    data = mutation.seeds("h5", tmp_path)[0].read_bytes()
+    made = {structures.hdf5(data, Random(n)) for n in range(60)}
+    assert len(made) > 40
+    differences = set()
+    for one in made:
+        with h5py.File(io.BytesIO(one), "r") as file:
+            names: list[str] = []
+            file.visit(names.append)
+            differences.add((len(names), tuple(sorted(file.attrs))))
+    assert len(differences) > 3
+
+
+def test_pickles_are_changed_by_operations():
+    data = pickle.dumps({"a": [1, 2.5, "b"], "c": (None, True)}, 2)
+    made = {structures.pickle_operations(data, Random(n)) for n in range(100)}
+    assert len(made) > 60
+    assert structures.pickle_operations(b"\x80\x02", Random(1)) == b"\x80\x02"

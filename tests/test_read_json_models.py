@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from json_files import K, guitarml, keras_dense, keras_gru, keras_lstm, lists, nam, rtneural
 
 from lstmgen.errors import LstmgenError, ModelError
 from lstmgen.expect import compare
@@ -19,7 +20,7 @@ from lstmgen.reference import run
 import torch_files as tf
 from torch_files import named
 
-B, T, K = 2, 6, 4
+B, T = 2, 6
 
 
 @pytest.fixture
@@ -47,46 +48,11 @@ def close(network: Network, x: np.ndarray, y: np.ndarray) -> None:
     assert np.abs(got - y).max() < 1e-9
 
 
-def lists(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    return {key: array.tolist() for key, array in arrays.items()}
-
-
 def linear(fc: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
     return x @ fc["weight"].T + fc["bias"]
 
 
 # RTNeural
-
-
-def keras_lstm(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return PyTorch's arrays as RTNeural's layer: Keras has the same order of gates."""
-    bias = arrays["bias_ih_l0"].astype(float) + arrays["bias_hh_l0"]
-    kernels = [arrays["weight_ih_l0"].T.tolist(), arrays["weight_hh_l0"].T.tolist(), bias.tolist()]
-    return {"type": "lstm", "activation": "tanh", "shape": [None, None, K], "weights": kernels}
-
-
-def keras_gru(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return PyTorch's r, z, n as Keras' z, r, h."""
-    def turned(array: np.ndarray) -> np.ndarray:
-        r, z, n = np.split(array.astype(float), 3)
-        return np.concatenate([z, r, n])
-
-    bias = [turned(arrays[f"bias_{part}_l0"]).tolist() for part in ("ih", "hh")]
-    kernels = [turned(arrays[f"weight_{part}_l0"]).T.tolist() for part in ("ih", "hh")]
-    return {"type": "gru", "activation": "tanh", "shape": [None, K], "weights": [*kernels, bias]}
-
-
-def keras_dense(fc: dict[str, np.ndarray], activation: str = "") -> dict[str, Any]:
-    return {
-        "type": "dense",
-        "activation": activation,
-        "shape": [None, None, len(fc["bias"])],
-        "weights": [fc["weight"].T.tolist(), fc["bias"].tolist()],
-    }
-
-
-def rtneural(*layers: object, inputs: int = 1, **more: Any) -> dict[str, Any]:
-    return {"in_shape": [None, None, inputs], "layers": list(layers), **more}
 
 
 def test_rtneural_lstm_and_dense(tmp_path, rng, x):
@@ -187,6 +153,14 @@ def test_all_problems_of_an_rtneural_file_at_once(tmp_path):
     assert len(refused(tmp_path, value, "conv1d")) == 3
 
 
+def test_rtneural_batchnorm_out_of_range_is_refused_without_a_warning(tmp_path):
+    """Its factors are finite, and what they make of a kernel is not."""
+    norm = {"type": "batchnorm", "epsilon": 0.01, "weights": [[1e308], [0], [0], [1e-300]]}
+    value = rtneural(norm, changed(LSTM, weights=[[[1e300] * 16], *LSTM["weights"][1:]]), FC)
+    lines = refused(tmp_path, value, r"lstm0\.W holds 16 values that are NaN or infinite")
+    assert len(lines) == 2  # and lstm0.b, by 0 times infinity
+
+
 def test_rtneural_state_dict(tmp_path, rng, x):
     lstm, more, fc = tf.weights(rng, 1, K), tf.weights(rng, K, K), tf.linear(rng, K, 1)
     network = read(tmp_path, lists(named(lstm=lstm, lstm2=more, dense=fc)))
@@ -199,29 +173,6 @@ def test_rtneural_state_dict(tmp_path, rng, x):
 
 
 # NAM
-
-
-def nam(rng: np.random.Generator, count: int, inputs: int = 1) -> tuple[dict[str, Any], list[Any]]:
-    """Return a .nam and its layers' arrays, their initial states among them."""
-    layers = []
-    for number in range(count):
-        arrays = tf.weights(rng, K if number else inputs, K)
-        layers.append((arrays, tf.values(rng, K), tf.values(rng, K)))
-    fc = tf.linear(rng, K, 1)
-    flat: list[np.ndarray] = []
-    for arrays, h0, c0 in layers:
-        both = np.concatenate([arrays["weight_ih_l0"], arrays["weight_hh_l0"]], 1)
-        bias = arrays["bias_ih_l0"].astype(float) + arrays["bias_hh_l0"]
-        flat += [both.ravel(), bias, h0, c0]
-    flat += [fc["weight"].ravel(), fc["bias"]]
-    value = {
-        "version": "0.5.1",
-        "architecture": "LSTM",
-        "config": {"input_size": inputs, "hidden_size": K, "num_layers": count},
-        "weights": np.concatenate(flat).tolist(),
-        "sample_rate": 48000,
-    }
-    return value, [*layers, fc]
 
 
 @pytest.mark.parametrize(("count", "inputs"), [(1, 1), (3, 1), (2, 2)])
@@ -265,17 +216,6 @@ def test_nam_files_that_are_refused(tmp_path, rng):
 
 
 # GuitarML
-
-
-def guitarml(rng: np.random.Generator, unit: str = "LSTM", inputs: int = 1, outputs: int = 1,
-             **more: Any) -> tuple[dict[str, Any], Any, Any]:
-    arrays = tf.weights(rng, inputs, K, gates={"LSTM": 4, "GRU": 3}[unit])
-    fc = tf.linear(rng, K, outputs)
-    data = {
-        "model": "SimpleRNN", "input_size": inputs, "skip": 1, "output_size": outputs,
-        "unit_type": unit, "num_layers": 1, "hidden_size": K, "bias_fl": True,
-    }
-    return {"model_data": data | more, "state_dict": lists(named(rec=arrays, lin=fc))}, arrays, fc
 
 
 @pytest.mark.parametrize("unit", ["LSTM", "GRU"])
@@ -323,6 +263,7 @@ def test_guitarml_with_other_layers_is_refused(tmp_path, rng):
     value, arrays, _ = guitarml(rng)
     only = value | {"state_dict": lists(named(rec=arrays))}
     refused(tmp_path, only, r"its layers are no LSTM layers and a linear one behind them")
+    refused(tmp_path, value | {"state_dict": {}}, r"its layers are no LSTM layers and a linear")
     refused(tmp_path, value | {"model_data": 1}, r"model_data or state_dict is no object")
 
 

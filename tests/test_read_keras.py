@@ -265,3 +265,50 @@ def test_mutated_keras_files_are_read_or_refused(tmp_path):
             except ModelError as error:
                 outcome = str(error)
             assert all(str(path) in line for line in outcome.splitlines())
+
+
+@pytest.mark.parametrize("name", ["x" * 9000, "a\x1b[2J\n" * 50])
+def test_odd_names_make_short_printable_messages(tmp_path, name):
+    """Of layers, weights, arrays, groups, classes and functions."""
+    lstm, dense = kf.lstm("l", N, 4), kf.dense("d", 4, 2)
+    act = kf.layer("Activation", "a", activation=name)
+    reshape = kf.layer("Reshape", "r", target_shape=[name])
+    both = kf.bidirectional("b", kf.lstm("l", N, 4), [name])
+    function = {"class_name": "function", "module": "keras", "config": name}
+    second = kf.lstm("l", N, 4, activation=function)
+    odd = kf.layer(name, name)
+    net = [lstm, act, reshape, kf.dense("e", 4, 4), odd, dense]
+    paths = [
+        kf.write_h5(tmp_path / "a.h5", net),
+        kf.write_keras(tmp_path / "a.keras", [*net, both]),
+        kf.write_keras(tmp_path / "b.keras", [second, kf.layer("TimeDistributed", name)]),
+    ]
+    for number, (old, place) in enumerate([
+        ("layer_names", ""), ("weight_names", "l"), ("weight_names", "d"),
+    ]):  # fmt: skip
+        path = kf.write_weights_2(tmp_path / f"{number}.h5", [lstm, dense])
+        with h5py.File(path, "r+") as file:
+            group = file[place] if place else file
+            group.attrs[old] = [name, *group.attrs[old][1:]]
+        paths.append(path)
+    for number, (place, new) in enumerate([
+        ("layers/lstm", "layers/{}"), ("layers/dense/vars", "layers/dense/{}"),
+        ("layers/lstm/cell/vars/0", "layers/lstm/cell/vars/{}"), ("layers", "{}"),
+    ]):  # fmt: skip
+        path = kf.write_weights(tmp_path / f"{number}.weights.h5", [lstm, dense])
+        with h5py.File(path, "r+") as file:
+            file.move(place, new.format(name))
+        paths.append(path)
+    for path in paths:
+        with pytest.raises(ModelError) as caught:
+            read_model(path)
+        for line in str(caught.value).splitlines():
+            assert line.startswith(str(path))
+            assert line.isprintable()
+            assert len(line) < 600
+
+
+def test_merge_modes_that_are_no_names_are_refused(tmp_path):
+    net = [kf.bidirectional("b", kf.lstm("l", N, 4), merge) for merge in ([1], {"a": 1}, None)]
+    for spec, shown in zip(net, ("[1]", "{'a': 1}", "None"), strict=True):
+        refused(kf.write_keras(tmp_path / "m.keras", [spec]), f"b: merge_mode {shown} has two outp")

@@ -12,6 +12,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -156,14 +157,16 @@ def torch_bytes(
     writer = Writer(protocol, byteorder)
     data = writer.pickled(value)
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
-        archive.writestr(f"{root}data.pkl", data if pickled is None else pickled)
-        archive.writestr(f"{root}byteorder", byteorder)
-        for key, stored in writer.storages.items():
-            archive.writestr(f"{root}data/{key}", stored)
-        for name, stored in (more or {}).items():
-            archive.writestr(f"{root}{name}", stored)
-        archive.writestr(f"{root}version", "3\n")
+    entries = [
+        ("data.pkl", data if pickled is None else pickled),
+        ("byteorder", byteorder.encode()),
+        *((f"data/{key}", stored) for key, stored in writer.storages.items()),
+        *(more or {}).items(),
+        ("version", b"3\n"),
+    ]
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, stored in entries:  # without a date: the same bytes every time
+            archive.writestr(zipfile.ZipInfo(f"{root}{name}"), stored, compression)
     return buffer.getvalue()
 
 
@@ -190,6 +193,43 @@ def safetensors_bytes(
     text = json.dumps(entries | dict(header or {})).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text + data
+
+
+def seed_files(folder: Path) -> dict[str, Path]:
+    """Write small valid files and return them by format and variant."""
+    r = np.random.default_rng(12)
+    lstm, gru, fc = weights(r, 3, 4), weights(r, 3, 4, gates=3), linear(r, 4, 2)
+    both = {**weights(r, 3, 2), **weights(r, 3, 2, suffix="_l0_reverse")}
+    bn = norm(r, 4)
+    stacked = {**weights(r, 3, 3), **weights(r, 3, 3, suffix="_l1")}
+    narrow = {key: array.astype(np.float16) for key, array in lstm.items()}
+    options = {"epoch": 7, "best": None, "loss": 0.5, "rates": [1e-3, (1, 2)], "done": True}
+    table = values(r, 4, 6)
+    view = Tensor(table.ravel(), 0, (2, 4), (4, 1))  # of a storage that holds more
+    made = {
+        "torch/lstm": torch_bytes(named(lstm=lstm, fc=fc)),
+        "torch/bidirectional": torch_bytes(named(lstm=both, bn=bn, fc=fc)),
+        "torch/gru": torch_bytes(named(gru=gru, fc=fc), root=""),
+        "torch/checkpoint": torch_bytes(
+            {"model_state_dict": named(lstm=stacked), "optimizer_state_dict": options}
+        ),
+        "torch/view": torch_bytes(named(
+            lstm={key: Parameter(array) for key, array in lstm.items()},
+            fc={"weight": view, "bias": fc["bias"]},
+        )),
+        "torch/protocol4": torch_bytes(named(lstm=narrow), 4, "big"),
+        "safetensors/lstm": safetensors_bytes(named(lstm=lstm, fc=fc)),
+        "safetensors/bidirectional": safetensors_bytes(named(lstm=both, bn=bn, fc=fc)),
+        "safetensors/bfloat16": safetensors_bytes(
+            named(gru={key: Brain(array) for key, array in gru.items()}, fc=fc)
+        ),
+    }
+    files = {}
+    for key, data in made.items():
+        suffix = ".pt" if key.startswith("torch") else ".safetensors"
+        files[key] = folder / (key.replace("/", "_") + suffix)
+        files[key].write_bytes(data)
+    return files
 
 
 # What PyTorch computes, written from its documentation.

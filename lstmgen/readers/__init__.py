@@ -2,6 +2,8 @@
 
 import os
 
+import numpy as np
+
 from ..network import Network
 from .formats import format_of
 from .options import CONVENTIONS, Draft, ReadOptions, complete
@@ -16,4 +18,5 @@ def read_model(path: str | os.PathLike[str], options: ReadOptions | None = None)
     cannot tell; each default that was used instead is named in `Network.notes`.
     """
     options = options or ReadOptions()
-    return complete(format_of(path).read(path, options), options)
+    with np.errstate(all="ignore"):  # the network names weights that are not finite
+        return complete(format_of(path).read(path, options), options)

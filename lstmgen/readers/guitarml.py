@@ -48,7 +48,7 @@ def read(values: dict[str, Any], source: str, name: str, options: ReadOptions) -
     draft = replace(draft, stored=True, outputs="sequence")
     if draft.problems or any(_shape_problems(layer) for layer in draft.layers):
         return draft  # which names them
-    *cells, last = draft.layers
+    cells, last = draft.layers[:-1], draft.layers[-1] if draft.layers else None
     if not isinstance(last, Dense) or not all(isinstance(cell, Lstm | Gru) for cell in cells):
         problems.append(f"{source}: its layers are no {unit} layers and a linear one behind them")
     else:

@@ -2,15 +2,13 @@
 
 A file may come from anywhere. Only hard links are followed and only data that lies in the file
 itself, unpacked, is read; sizes are checked before memory is spent on them. The library itself
-may hang or crash on a damaged file, so it runs in a process of its own (hdf5_child.py) with
+may hang or crash on a damaged file, so it runs in a process of its own (hdf5_server.py) with
 limits on its time and memory.
 """
 
 import io
 import json
 import os
-import subprocess
-import sys
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +18,11 @@ import numpy as np
 from ..errors import ModelError
 from ..npz import Array
 from .formats import need
+from .hdf5_child import shortened
+from .hdf5_server import answer_of
 
 MAX_FILE = 1 << 28
 """Largest file in bytes; the optimizer's state is in it."""
-
-_PATIENCE = 60
-"""Seconds until the process is given up where its own limit of processor time does not end it."""
 
 _MAX_SPLITS = 256
 
@@ -69,25 +66,22 @@ class Hdf5:
         return sorted(found - {""})
 
 
+def shown(path: str) -> str:
+    """Return a path out of a file for a message: printable, and not too long."""
+    short = shortened(path)
+    return short if short.isprintable() else ascii(short)
+
+
 def read_hdf5(file: str | os.PathLike[str] | bytes, source: str) -> Hdf5:
     """Return arrays and texts of an HDF5 file; ModelError if it cannot be read at all."""
     need("h5py", "keras", source)
     data = file if isinstance(file, bytes) else _bytes_of(Path(file), source)
     broken = ModelError(f"{source} is damaged beyond reading; write or copy it anew")
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", f"{__package__}.hdf5_child"],
-            input=data,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=_PATIENCE,
-            env=_environment(),
-            check=True,
-        )
-        with np.load(io.BytesIO(done.stdout), allow_pickle=False) as found:
+        with np.load(io.BytesIO(answer_of(data)), allow_pickle=False) as found:
             arrays = {key: found[key] for key in found.files}
         meta = json.loads(arrays.pop("meta").tobytes())
-    except (subprocess.SubprocessError, OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         raise broken from None
     if meta["error"]:
         raise ModelError(f"{source} {meta['error']}")
@@ -109,8 +103,3 @@ def _bytes_of(file: Path, source: str) -> bytes:
     except OSError as error:
         raise ModelError(f"{source} cannot be read: {error.strerror or error}") from error
 
-
-def _environment() -> dict[str, str]:
-    """Return the environment in which the other process finds the same packages."""
-    paths = [str(Path(path).absolute()) for path in sys.path]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OPENBLAS_NUM_THREADS": "1"}

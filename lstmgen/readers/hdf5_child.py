@@ -1,16 +1,18 @@
 """What a process of its own reads of an HDF5 file: python -m lstmgen.readers.hdf5_child.
 
-The library for HDF5 can hang or crash on a damaged file, and no exception tells of that. So the
-file comes in by stdin, and what it holds goes out by stdout, as an .npz; see hdf5.py.
+The library for HDF5 can hang or crash on a damaged file, and no exception tells of that. So files
+come in by stdin, and what they hold goes out by stdout, as .npz, each behind its length in bytes;
+see hdf5_server.py.
 """
 
 import importlib
 import io
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -27,7 +29,16 @@ MAX_TEXT = 1 << 24
 
 MAX_SECONDS = 3
 MAX_MEMORY = 1 << 30
-"""What the process may take in processor time and address space, where that can be limited."""
+"""What a file may take in processor time and address space, where that can be limited."""
+
+PATIENCE = 60
+"""Seconds by the clock until a file is given up."""
+
+MAX_ANSWER = 8 * MAX_VALUES + (1 << 26)
+"""Most bytes that are told of a file: its arrays, and with them names and texts."""
+
+_LENGTH = 8
+"""Bytes of a length, the lowest first; 0 says that nothing can be told."""
 
 SKIPPED = {"optimizer", "optimizer_weights", "seed_generator"}
 """Groups of what is only needed for training."""
@@ -46,11 +57,73 @@ class RefusedError(Exception):
     """The file as a whole is no such file; the message says why."""
 
 
+def shortened(name: str) -> str:
+    """Return a name out of a file, not too long for a message."""
+    return name if len(name) <= 160 else f"{name[:100]}...{name[-40:]}"
+
+
 def main() -> None:
-    """Read a file from stdin and write what it holds to stdout."""
-    _limit()
-    found = read(sys.stdin.buffer.read())
-    sys.stdout.buffer.write(npz_bytes(found))
+    """Answer file after file until stdin ends; where there is no fork, one."""
+    importlib.import_module("h5py")
+    requests, answers = sys.stdin.buffer, sys.stdout.buffer
+    while True:
+        try:
+            data = receive(requests, 1 << 62)
+        except EOFError:
+            return
+        if sys.platform != "linux":  # elsewhere a fork may not use all libraries, or is none
+            _limit()
+            send(answers, npz_bytes(read(data)))
+            return
+        send(answers, _apart(data))
+
+
+def send(stream: IO[bytes], data: bytes) -> None:
+    """Write the bytes behind their length."""
+    stream.write(len(data).to_bytes(_LENGTH, "little"))
+    stream.write(data)
+    stream.flush()
+
+
+def receive(stream: IO[bytes], most: int = MAX_ANSWER) -> bytes:
+    """Return what `send` wrote; EOFError if it is not all there, or more than `most` bytes."""
+    size = int.from_bytes(_exactly(stream, _LENGTH), "little")
+    if size > most:
+        raise EOFError
+    return _exactly(stream, size)
+
+
+def _exactly(stream: IO[bytes], size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
+
+
+def _apart(data: bytes) -> bytes:
+    """Return what a copy of this process reads, which ends with the file; b"" if it fails."""
+    source, sink = os.pipe()
+    copy = os.fork()
+    if copy == 0:
+        try:
+            os.close(source)
+            nothing = os.open(os.devnull, os.O_RDWR)
+            for stream in (0, 1):  # the requests and the answers of all files
+                os.dup2(nothing, stream)
+            _limit()
+            with os.fdopen(sink, "wb") as pipe:
+                send(pipe, npz_bytes(read(data)))
+            os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(sink)
+    try:
+        with os.fdopen(source, "rb") as pipe:
+            answer = receive(pipe)
+    except EOFError:
+        answer = b""
+    _, status = os.waitpid(copy, 0)
+    return b"" if status else answer
 
 
 def read(data: bytes) -> dict[str, Array]:
@@ -82,9 +155,12 @@ def _limit() -> None:
     """Limit time and memory of this process, on systems that know how."""
     try:
         import resource
+        from signal import alarm
     except ImportError:
         return
-    for kind, limit in (("RLIMIT_CPU", MAX_SECONDS), ("RLIMIT_AS", MAX_MEMORY)):
+    alarm(PATIENCE)
+    for kind, limit in (("RLIMIT_CPU", MAX_SECONDS), ("RLIMIT_AS", MAX_MEMORY),
+                        ("RLIMIT_CORE", 0)):
         try:
             resource.setrlimit(getattr(resource, kind), (limit, limit))
         except (ValueError, OSError):  # a lower limit is set already
@@ -122,7 +198,7 @@ class _Walk:
                     )
                 problem = self._visit(below, group, name, depth, waiting)
                 if problem:
-                    self.problems[below] = f"{below!a} {problem}"
+                    self.problems[below] = f"{shortened(below)!a} {problem}"
 
     def _visit(
         self, path: str, group: Any, name: str, depth: int, waiting: list[tuple[str, Any, int]]
@@ -155,13 +231,14 @@ class _Walk:
         bfloat16 = dtype.kind == "V" and dtype.itemsize == 2 and dtype.names is None
         if shape is None or not (bfloat16 or (dtype.kind in "iuf" and dtype.itemsize <= 8)):
             return f"holds values of type {str(dtype)[:40]!a}; expected an array of numbers"
-        count = math.prod(shape)
+        count, shown = math.prod(shape), str(shape)[:80]
         if count > self._left:
-            return f"is {shape}; expected at most {MAX_VALUES} values in all arrays of a file"
+            return f"is {shown}; expected at most {MAX_VALUES} values in all arrays of a file"
         if dataset.chunks is not None and math.prod(dataset.chunks) > MAX_VALUES:
-            return f"lies in chunks of {dataset.chunks}; expected at most {MAX_VALUES} values"
+            chunks = str(dataset.chunks)[:80]
+            return f"lies in chunks of {chunks}; expected at most {MAX_VALUES} values"
         if dataset.id.get_storage_size() < count * dtype.itemsize:
-            return f"is {shape} but its data are missing; write the file anew"
+            return f"is {shown} but its data are missing; write the file anew"
         self._left -= count
         try:
             values = np.asarray(dataset[()])

@@ -34,7 +34,7 @@ def arrays_of(values: Mapping[str, object], source: str) -> dict[str, Array]:
     arrays, problems = {}, []
     for key, value in values.items():
         try:
-            arrays[key] = array_of(value, f"{source}: {key[:200]!a}")
+            arrays[key] = array_of(value, f"{source}: {ascii(key)[:200]}")
         except ModelError as error:
             problems.append(str(error))
     if problems:

@@ -179,8 +179,8 @@ class _Chain:
             first = node == 0 or (node == 1 and class_of(layer) in MODELS)
             if not first or tensor != 0 or len(_calls(layer)) > 1:
                 self._problems.append(
-                    f"{self._source}: layer {name!a} is used more than once, or its state is used; "
-                    "expected a chain of layers, each with one use"
+                    f"{self._source}: layer {name[:80]!a} is used more than once, or its state "
+                    "is used; expected a chain of layers, each with one use"
                 )
                 return []
             inputs = _inputs(layer)
@@ -188,8 +188,9 @@ class _Chain:
                 break
             if len(inputs) > 1:
                 self._problems.append(
-                    f"{self._source}: layer {name!a}, a {class_of(layer)!a}, takes {len(inputs)} "
-                    "tensors (branches or an initial state); expected a chain of layers"
+                    f"{self._source}: layer {name[:80]!a}, a {class_of(layer)!a}, takes "
+                    f"{len(inputs)} tensors (branches or an initial state); expected a chain of "
+                    "layers"
                 )
                 return []
             following = inputs[0]
@@ -199,11 +200,11 @@ class _Chain:
             )
             return []
         for number in sorted(set(range(len(layers))) - set(order)):
-            kind = class_of(layers[number])
+            kind, own = class_of(layers[number]), _own_name(layers[number])[:80]
             if kind not in MASKS or is_custom({**layers[number], "registered_name": None}):
                 self._problems.append(
-                    f"{self._source}: layer {_own_name(layers[number])!a}, a {kind!a}, lies beside "
-                    "the chain from input to output; expected one chain without branches"
+                    f"{self._source}: layer {own!a}, a {kind!a}, lies beside the chain "
+                    "from input to output; expected one chain without branches"
                 )
         return order[::-1]
 

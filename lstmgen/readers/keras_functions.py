@@ -18,8 +18,15 @@ def function_name(value: object) -> str:
         plain = isinstance(inner, str) and class_of(value) == "function"
         registered = value.get("registered_name") in (None, "function", inner)
         own = str(value.get("module", "")).split(".")[0] == "keras"
-        return str(inner) if plain and registered and own else f"custom {class_of(value)} {inner!a}"
-    return {"softmax_v2": "softmax"}.get(str(value), str(value)[:60])
+        known = plain and registered and own
+        return _word(inner if known else f"custom {class_of(value)} {ascii(inner)[:40]}")
+    return {"softmax_v2": "softmax"}.get(str(value), _word(value))
+
+
+def _word(value: object) -> str:
+    """Return a value for a message, on one line and not too long."""
+    text = str(value)
+    return text if len(text) <= 120 and text.isprintable() else ascii(text[:60])
 
 
 def dense_function(entry: Entry, value: object) -> Activation:

@@ -13,7 +13,8 @@ from ..layers import Bidirectional, Gru, Layer, Lstm
 from ..qformat import FloatArray
 from ..weights import weights_of
 from . import keras_cells
-from .hdf5 import Hdf5
+from .hdf5 import Hdf5, shown
+from .hdf5_child import shortened
 from .keras_order import Block, chained
 from .keras_store import leaf_of
 from .options import Draft
@@ -58,7 +59,7 @@ def of_paths(file: Hdf5, name: str) -> Draft:
     root = "layers" if "layers" in file.groups else "_layer_checkpoint_dependencies"
     problems, notes = [], ["Keras weights alone (.weights.h5)", keras_cells.NOTE]
     if root not in file.groups:
-        found = ", ".join(ascii(key) for key in file.below("")[:6]) or "nothing"
+        found = ", ".join(ascii(shortened(key)) for key in file.below("")[:4]) or "nothing"
         raise ModelError(
             f"{file.source} holds {found}; expected an HDF5 file that Keras wrote, with "
             "model_config, layer_names or layers"
@@ -135,8 +136,8 @@ def _weightless(kind: str, name: str, has_arrays: bool) -> list[str]:
     """Return the notes on a layer without weights of its own, or refuse it."""
     if has_arrays or (kind not in _UNTOLD and kind not in _IDLE):
         raise ModelError(
-            f"layer {name!a} seems a {kind!a}, which is not supported in a file of weights alone; "
-            f"if it only has an odd name, {WHOLE}"
+            f"layer {name!a} seems a {shortened(kind)!a}, which is not supported in a file of "
+            f"weights alone; if it only has an odd name, {WHOLE}"
         )
     return [f"{name}: {_UNTOLD[kind]}"] if kind in _UNTOLD else []
 
@@ -147,7 +148,7 @@ def _parts_at(file: Hdf5, path: str, kind: str) -> Iterator[Part]:
     if kind == "rnn" and f"{path}/cell/cells" in file.groups:
         cells = sorted(file.below(f"{path}/cell/cells"), key=_numbered)
         if len({_numbered(cell)[0] for cell in cells}) > 1:
-            raise ModelError(f"layer at {path}: cells of different kinds in no known order")
+            raise ModelError(f"layer at {shown(path)}: cells of different kinds in no known order")
         places = [f"cell/cells/{cell}" for cell in cells]
     leaves = _LEAVES.get(kind, _CELL)
     for place in places:
@@ -155,12 +156,12 @@ def _parts_at(file: Hdf5, path: str, kind: str) -> Iterator[Part]:
         keys = sorted(file.below(front), key=lambda key: (len(key), key))
         if [*keys] != [str(n) for n in range(len(keys))] or not 0 < len(keys) <= len(leaves):
             raise ModelError(
-                f"{front} holds {', '.join(ascii(k) for k in keys[:6]) or 'nothing'}; expected "
-                f"arrays 0 to {len(leaves) - 1}: {', '.join(leaves)}"
+                f"{shown(front)} holds {', '.join(ascii(k[:40]) for k in keys[:4]) or 'nothing'}; "
+                f"expected arrays 0 to {len(leaves) - 1}: {', '.join(leaves)}"
             )
         if kind == "batch_normalization" and len(keys) != 4:
             raise ModelError(
-                f"{front} holds {len(keys)} arrays, so scale or center is off; {WHOLE}"
+                f"{shown(front)} holds {len(keys)} arrays, so scale or center is off; {WHOLE}"
             )
         yield {
             leaf: _array(file, f"{front}/{key}") for leaf, key in zip(leaves, keys, strict=False)
@@ -182,8 +183,8 @@ def _array(file: Hdf5, key: str) -> FloatArray:
     if key in file.problems:
         raise ModelError(file.problems[key])
     if key not in file.arrays:
-        raise ModelError(f"{file.source}: array {key!a} is missing")
-    return weights_of(file.arrays[key], f"{file.source}: {key}")
+        raise ModelError(f"{file.source}: array {shortened(key)!a} is missing")
+    return weights_of(file.arrays[key], f"{file.source}: {shown(key)}")
 
 
 def _block(name: str, both: bool, parts: Sequence[Part], notes: list[str]) -> Block:

@@ -244,7 +244,9 @@ class Builder:
     def _reshape(self, entry: Entry) -> None:
         target = entry.config.get("target_shape")
         if not isinstance(target, list) or not all(isinstance(n, int) for n in target):
-            raise ModelError(f"layer {entry.name}: target_shape is {target!a}; expected integers")
+            raise ModelError(
+                f"layer {entry.name}: target_shape is {shown(target)}; expected integers"
+            )
         if not self.layers and not self.masked and len(target) <= 2:
             self._shape = tuple(n if n > 0 else None for n in target)
             self.notes.append(

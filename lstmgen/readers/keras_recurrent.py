@@ -57,10 +57,10 @@ def _bidirectional(entry: Entry, store: Store, version: int) -> Bidirectional:
     backward = child(config, "backward_layer") or _reversed(forward)
     problems = []
     merge = config.get("merge_mode", "concat")
-    if merge not in _MERGES:
+    if not isinstance(merge, str) or merge not in _MERGES:
         problems.append(
-            f"{where}: merge_mode {merge!a} has two outputs or is unknown; expected one of "
-            f"{', '.join(_MERGES)}"
+            f"{where}: merge_mode {ascii(merge)[:60]} has two outputs or is unknown; expected one "
+            f"of {', '.join(_MERGES)}"
         )
     cells: list[_Cell] = []
     for part, half in (("forward_layer", forward), ("backward_layer", backward)):

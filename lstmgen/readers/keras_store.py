@@ -7,7 +7,8 @@ from typing import Protocol
 from ..errors import ModelError
 from ..qformat import FloatArray
 from ..weights import weights_of
-from .hdf5 import Hdf5
+from .hdf5 import Hdf5, shown
+from .hdf5_child import shortened
 from .keras_config import Entry
 
 
@@ -45,8 +46,8 @@ class ByPath:
         stored = self._file.text(f"{path}/vars", "name")
         if stored is not None and stored != entry.own:
             raise ModelError(
-                f"{where}: its weights at {path!a} belong to a layer {stored!a}; "
-                "expected those of the config; save the model anew"
+                f"{where}: its weights at {shortened(path)!a} belong to a layer "
+                f"{shortened(stored)!a}; expected those of the config; save the model anew"
             )
         numbers: dict[str, int] = {}
         keys = []
@@ -104,15 +105,15 @@ def _arrays(
             problems.append(file.problems[key])
         elif key not in file.arrays:
             name = f"{slot.part} {slot.leaf}".strip()
-            problems.append(f"{where}: its {name} is missing; expected an array {key!a}")
+            problems.append(f"{where}: its {name} is missing; expected an array {shortened(key)!a}")
         else:
             try:
-                values.append(weights_of(file.arrays[key], f"{file.source}: {key}"))
+                values.append(weights_of(file.arrays[key], f"{file.source}: {shown(key)}"))
             except ModelError as error:
                 problems.append(str(error))
     if more:
         problems.append(
-            f"{where}: the array {more[0]!a} is unknown; expected "
+            f"{where}: the array {shortened(more[0])!a} is unknown; expected "
             f"{', '.join(slot.leaf for slot in slots) or 'no arrays'}"
         )
     if problems:

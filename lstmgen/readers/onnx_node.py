@@ -70,14 +70,16 @@ class Node:
         """Return an attribute."""
         value = self.attributes.get(key, default)
         if not isinstance(value, int):
-            raise ModelError(f"{self.label}: its attribute {key} is {value!a}; expected an integer")
+            found = _shown_value(value)
+            raise ModelError(f"{self.label}: its attribute {key} is {found}; expected an integer")
         return value
 
     def real(self, key: str, default: float) -> float:
         """Return an attribute."""
         value = self.attributes.get(key, default)
         if not isinstance(value, float):
-            raise ModelError(f"{self.label}: its attribute {key} is {value!a}; expected a number")
+            found = _shown_value(value)
+            raise ModelError(f"{self.label}: its attribute {key} is {found}; expected a number")
         return value
 
     def integers(self, key: str, default: list[int] | None = None) -> list[int]:
@@ -99,6 +101,12 @@ def shown(name: str | bytes) -> str:
     name = text(name)
     short = name if len(name) <= 80 else name[:77] + "..."
     return short if short.isprintable() else ascii(short)
+
+
+def _shown_value(value: object) -> str:
+    """Return an attribute that should be a number; lists, arrays and graphs may be large."""
+    plain = value is None or isinstance(value, str | int | float)
+    return ascii(value)[:60] if plain else "of another type"
 
 
 def label_of(proto: Any) -> str:

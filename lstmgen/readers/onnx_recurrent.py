@@ -30,7 +30,7 @@ def layer_of(node: Node, name: str, row: int | None, notes: list[str]) -> Recurr
     direction = node.attributes.get("direction", "forward")
     if direction not in _DIRECTIONS:
         raise ModelError(
-            f"{node.label}: direction is {direction!a}; expected {', '.join(_DIRECTIONS)}"
+            f"{node.label}: direction is {ascii(direction)[:60]}; expected {', '.join(_DIRECTIONS)}"
         )
     count = _DIRECTIONS[direction]
     names = [name] if count == 1 else [f"{name}_forward", f"{name}_backward"]

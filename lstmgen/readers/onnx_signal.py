@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import ModelError
 from ..folding import Affine, fold
 from ..layers import Activation, Bidirectional, Dense, Gru, Layer, Lstm, Merge, recurrent_parts
-from ..network import MAX_WIDTH
+from ..network import MAX_WEIGHTS, MAX_WIDTH
 from ..qformat import FloatArray
 from .onnx_axes import Axes, Axis, axis_of, size_of
 
@@ -260,6 +260,11 @@ def activated(signal: Signal, activation: Activation, name: str, label: str) -> 
         layers[-1] = replace(last, activation=activation)
         return replace(signal, layers=tuple(layers))
     count = width_of(signal.features or (), label)
+    if count * (count + 1) > MAX_WEIGHTS // 4:
+        raise ModelError(
+            f"{label}: {activation} of {count} features that no dense layer computes needs one of "
+            f"{count} x {count} weights; expected at most {MAX_WEIGHTS // 4}"
+        )
     layers.append(Dense(name, np.eye(count), np.zeros(count), activation))
     return replace(signal, layers=tuple(layers))
 

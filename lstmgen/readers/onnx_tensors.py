@@ -35,6 +35,8 @@ _TYPES: dict[int, tuple[str, str]] = {
 }
 """By TensorProto.DataType: numpy's type and the field for values that are not raw."""
 
+_MAX_AXES = 16
+
 _NAMES = {
     8: "STRING", 14: "COMPLEX64", 15: "COMPLEX128", 17: "FLOAT8E4M3FN", 18: "FLOAT8E4M3FNUZ",
     19: "FLOAT8E5M2", 20: "FLOAT8E5M2FNUZ", 21: "UINT4", 22: "INT4", 23: "FLOAT4E2M1",
@@ -68,6 +70,8 @@ def array_of(tensor: Any, where: str, beside: Beside) -> Constant:
     """Return a TensorProto's values; a ModelError that begins with `where` if it has none."""
     result = dtype_of(tensor.data_type, where)
     kind, typed = _TYPES[tensor.data_type]
+    if len(tensor.dims) > _MAX_AXES:
+        raise ModelError(f"{where} has {len(tensor.dims)} axes; expected at most {_MAX_AXES}")
     shape = tuple(int(size) for size in tensor.dims)
     count = 1
     for size in shape:

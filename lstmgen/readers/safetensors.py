@@ -64,7 +64,7 @@ def arrays_of(data: bytes, source: str) -> dict[str, Array]:
         if name == "__metadata__":
             continue
         try:
-            dtype, shape, begin, end = _entry(entry, f"{source}: {name[:200]!a}", len(values))
+            dtype, shape, begin, end = _entry(entry, f"{source}: {ascii(name)[:200]}", len(values))
         except ModelError as error:
             problems.append(str(error))
             continue

@@ -120,7 +120,7 @@ class _Archive:
         torch_modules.check_count(len(cells[0].tensors), self._source)
         problems, arrays = [], {}
         for key, value in cells[0].tensors.items():
-            where = f"{self._source}: {key[:200]!a}"
+            where = f"{self._source}: {ascii(key)[:200]}"
             what = torch_modules.unsupported(key)
             try:
                 if what and not isinstance(value, Tensor):
