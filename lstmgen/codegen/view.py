@@ -24,11 +24,13 @@ from ..quantized_layers import (
     QuantizedRecurrent,
 )
 from .ctext import check_name, comment_text, unique_names
-from .describe import LayerNames
+from .describe import dense_view, lstm_view
+from .describe_variants import embedding_view, gru_view
 from .gru import LayerView, RecurrentView
 from .kernels import Effort, choose, choose_dense
 from .layers import DenseView, EmbeddingView, LstmView
 from .layout.tables import lines
+from .names import LayerNames
 from .sequence import Part, Stage, Whole, make_part, make_whole
 from .values import Array, Value
 
@@ -278,17 +280,19 @@ def _layer_views(
             if part.projection is not None:
                 other, its_bounds = own[part.projection.name]
                 choice = choose_dense(isa, part.projection, its_bounds, effort)
-                projection = LayerNames(prefix, other).dense(part.projection, its_bounds, choice)
+                projection = dense_view(
+                    LayerNames(prefix, other), part.projection, its_bounds, choice
+                )
                 found[part.projection.name] = projection
             choice = choose(isa, part, bounds, q.tables, effort, h_at % 4 == 0)
-            found[part.name] = names.lstm(part, bounds, q.tables, choice, projection)
+            found[part.name] = lstm_view(names, part, bounds, q.tables, choice, projection)
         elif isinstance(part, QuantizedGru):
-            found[part.name] = names.gru(part, bounds, q.tables)
+            found[part.name] = gru_view(names, part, bounds, q.tables)
         elif isinstance(part, QuantizedEmbedding):
-            found[part.name] = names.embedding(part)
+            found[part.name] = embedding_view(names, part)
         elif part.name not in found:
             choice = choose_dense(isa, part, bounds, effort)
-            found[part.name] = names.dense(part, bounds, choice)
+            found[part.name] = dense_view(names, part, bounds, choice)
         if isinstance(part, QuantizedRecurrent):
             h_at += part.width * part.h.storage_bits // 8
     return found
