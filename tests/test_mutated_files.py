@@ -20,16 +20,19 @@ from mutation import FORMATS, ROOT, Worker, run_format
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
 
-COUNT = 60
+COUNTS = dict.fromkeys(FORMATS, 60) | dict.fromkeys(("keras", "h5", "weights.h5"), 30)
+"""Few of HDF5: now and then the library hangs, until its 3 s are over."""
+
 SEED = 20261
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_damaged_files_are_read_or_refused(name):
-    result = run_format(name, COUNT, SEED)
+    result = run_format(name, COUNTS[name], SEED)
     assert not result.failures, "\n".join(map(str, result.failures))
-    assert result.outcomes.total() == COUNT
-    assert result.outcomes["refused"] > COUNT // 4  # or the damage is none
+    assert result.outcomes.total() == COUNTS[name]
+    assert result.outcomes["refused"] > COUNTS[name] // 4  # or the damage is none
+    assert result.outcomes["network"] > 0  # or it is a reader that refuses everything
 
 
 @pytest.mark.parametrize("name", FORMATS)
