@@ -22,13 +22,8 @@ from .quantized import (
 from .report import chunk_sequences, classes_of, decides, sqnr_db
 from .tallies import Drift, Histogram, Magnitudes, StepErrors
 
-_PAIRS = 100
+_PAIRS = 256
 """Most pairs of classes that changed decisions are listed by."""
-
-FORMATS = {"input": "input", "hidden": "hidden state", "cell": "cell state", "dense": "result",
-           "embedding": "table values", "output": "output"}
-"""What histograms are of, in words."""
-
 
 @dataclass(frozen=True)
 class Stage:
@@ -247,7 +242,7 @@ class _Tally:
 
 
 def _formats(q: QuantizedNetwork) -> Iterator[tuple[str, str, QFormat]]:
-    """Yield name, what it is (a key of FORMATS), and format of all that has one."""
+    """Yield name, what it is (a key of sections.KINDS), and format of all that has one."""
     if not isinstance(q.layers[0], QuantizedEmbedding):  # whose input is a number of a row
         yield "input", "input", q.x
     for part in q.parts:
