@@ -48,6 +48,19 @@ def write_folder(
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
 
 
+def write_file(data: bytes, file: Path) -> None:
+    """Write one file at once: a reader sees the old one or the new one. Raises OutputError."""
+    part = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        try:
+            part.write_bytes(data)
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{file} cannot be written: {error.strerror or error}") from error
+
+
 def _refuse_foreign(files: Mapping[str, bytes], folder: Path) -> None:
     if not folder.is_dir() or not any(folder.iterdir()):
         return

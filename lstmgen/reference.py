@@ -1,6 +1,6 @@
 """The float64 forward pass: the yardstick for everything that is quantized."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +70,24 @@ def run(network: Network, x: FloatArray, lengths: IntArray | None = None) -> Tra
     if network.outputs == "last":
         y = _head(network, runner.last(network.layers, values, inputs))
     return Trace(y, runner.layers, runner.cells, runner.candidates)
+
+
+def resume(network: Network, known: Mapping[str, FloatArray], x: FloatArray) -> FloatArray:
+    """Return y (B, [T,] width) where the network's first layers gave the values `known`.
+
+    known: by name (B, T, width), halves of bidirectional layers too; of a network that does not
+    stream and outputs the last step no layer behind the last recurrent one. x: (B, T, n).
+    """
+    values = inputs = np.asarray(x, np.float64)
+    runner = _Runner(np.ones(values.shape[:2], np.bool_))
+    runner.layers.update(known)
+    for layer in network.layers:
+        found = known.get(layer.name)
+        values = runner.layer(layer, values, inputs) if found is None else found
+    if network.outputs == "last":
+        last = runner.last
+        values = values[:, -1] if network.streams else last(network.layers, values, inputs)
+    return _head(network, values)
 
 
 class _Runner:

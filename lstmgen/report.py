@@ -121,8 +121,7 @@ def measure_accuracy(network: Network, q: QuantizedNetwork, data: Dataset) -> Ac
     saturated_inputs = 0
     floats: list[FloatArray] = []
     quantized: list[FloatArray] = []
-    width = sum(layer.width for layer in q.layers) + q.inputs
-    length = max(1, _CHUNK_VALUES // (data.x.shape[1] * width))
+    length = chunk_sequences(q, data.x.shape[1])
     for first in range(0, len(data.x), length):
         x = np.asarray(data.x[first : first + length], np.float64)
         raw = q.x.to_raw(x)
@@ -171,6 +170,22 @@ def measure_accuracy(network: Network, q: QuantizedNetwork, data: Dataset) -> Ac
     )
 
 
+def chunk_sequences(q: QuantizedNetwork, steps: int) -> int:
+    """Return how many sequences of so many steps to run at a time."""
+    width = sum(layer.width for layer in q.layers) + q.inputs
+    return max(1, _CHUNK_VALUES // (steps * width))
+
+
+def sqnr_db(signal: float, noise: float) -> float | None:
+    """Return 10 log10(signal / noise), None where that is no number."""
+    return _finite(_Error(signal, noise).sqnr_db)
+
+
+def decides(network: Network) -> bool:
+    """Whether an output is a decision: a class number, or values of which one is largest."""
+    return network.width > 1 or network.activation == "argmax"
+
+
 def _outputs(
     q: QuantizedNetwork, x: IntArray, trace: dict[str, IntArray], lengths: IntArray | None
 ) -> IntArray:
@@ -185,14 +200,15 @@ def _finite(decibel: float | None) -> float | None:
     return decibel if decibel is not None and math.isfinite(decibel) else None
 
 
-def _classes(network: Network, y: FloatArray) -> IntArray:
+def classes_of(network: Network, y: FloatArray) -> IntArray:
+    """Return the class of each output, y (..., width): its number, or that of the largest."""
     return np.asarray(y[..., 0] if network.activation == "argmax" else y.argmax(-1), np.int64)
 
 
 def _agreement(network: Network, y: FloatArray, yq: FloatArray) -> float | None:
-    if network.width == 1 and network.activation != "argmax":
+    if not decides(network):
         return None
-    return float(np.mean(_classes(network, y) == _classes(network, yq)))
+    return float(np.mean(classes_of(network, y) == classes_of(network, yq)))
 
 
 def _metric(
@@ -213,8 +229,8 @@ def _metric(
             )
         return {
             "name": "accuracy",
-            "float": float(np.mean(_classes(network, y) == label)),
-            "quantized": float(np.mean(_classes(network, yq) == label)),
+            "float": float(np.mean(classes_of(network, y) == label)),
+            "quantized": float(np.mean(classes_of(network, yq) == label)),
         }
     if data.target is not None:
         target = _fitting("target", data.target, y.shape).astype(np.float64)

@@ -9,6 +9,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ..errors import TargetError
 from ..paths import data_dir
 from ..quantized import QuantizedNetwork
+from .ctext import unique_names
+from .gru import LayerView, RecurrentView
 from .kernels import Effort
 from .view import ModelView, model_view
 
@@ -125,17 +127,27 @@ def port_header(q: QuantizedNetwork, *, name: str) -> str:
 
 
 @dataclass(frozen=True)
+class LayerBytes:
+    """Bytes of one layer: its constants, and its share of an instance's state."""
+
+    weights: int
+    state: int
+
+
+@dataclass(frozen=True)
 class Footprint:
     """Bytes that the generated code asks for beside its instructions.
 
     weights: weights, biases, shifts and initial values; tables: the activation tables, both
     read only; state: RAM of one instance. kernels: by layer, what computes it and why.
+    layers: by the name of a part (`q.parts`), what it has of them.
     """
 
     weights: int
     tables: int
     state: int
     kernels: dict[str, str]
+    layers: dict[str, LayerBytes]
 
 
 def footprint(
@@ -147,7 +159,20 @@ def footprint(
         layer.c_name: f"{layer.kernel.name if layer.kernel else 'portable C'}: {layer.why}"
         for layer in view.layers
     }
-    return Footprint(view.weight_bytes, view.table_bytes, view.state_bytes, kernels)
+    c_names = unique_names([part.name for part in q.parts])
+    views = {layer.c_name: layer for layer in view.layers}
+    layers = {
+        part.name: _layer_bytes(views[c_name])
+        for part, c_name in zip(q.parts, c_names, strict=True)
+    }
+    return Footprint(view.weight_bytes, view.table_bytes, view.state_bytes, kernels, layers)
+
+
+def _layer_bytes(layer: LayerView) -> LayerBytes:
+    weights = sum(array.bytes for array in layer.arrays)
+    if not isinstance(layer, RecurrentView):
+        return LayerBytes(weights, 0)
+    return LayerBytes(weights, 4 * layer.units + layer.width * layer.h.format.storage_bits // 8)
 
 
 @lru_cache(maxsize=1)

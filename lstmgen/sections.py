@@ -1,0 +1,287 @@
+"""What a report says, section by section: figures and tables with a sentence beside each."""
+
+import math
+from collections.abc import Iterator
+
+from .charts import Bar, Bars, Columns, Figure, Lines, Section, Series, Table
+from .findings import Decisions, Findings, Stage
+from .report import Accuracy
+from .sections_static import bound_section, cost_section, table_section
+from .tallies import Drift, Histogram
+
+KINDS = {"input": "inputs", "hidden": "hidden states", "cell": "cell states", "dense": "results",
+         "embedding": "table values", "output": "outputs"}
+"""What histograms are of, in words."""
+
+_NONE = "-"
+"""What stands in a table where there is no number."""
+
+_MATRIX = 16
+"""Most classes of which a matrix of decisions is shown."""
+
+_ROWS = 20
+"""Most pairs of classes in a list."""
+
+
+def make_sections(accuracy: Accuracy, findings: Findings) -> tuple[Section, ...]:
+    """Return all sections of the report, what matters most first."""
+    found = (
+        _summary(accuracy, findings),
+        _loss(findings),
+        _layers(accuracy),
+        _drift(findings),
+        _decisions(accuracy, findings.decisions),
+        _formats(findings),
+        _saturations(accuracy),
+        table_section(findings.tables),
+        bound_section(findings.margins),
+        cost_section(findings.costs),
+    )
+    return tuple(section for section in found if section is not None)
+
+
+def decibel(value: float | None, error: float | None) -> str:
+    """Return an SQNR with what an absent one means by the error beside it."""
+    if value is not None:
+        return f"{value:.2f} dB"
+    return _NONE if error is None else "exact" if error == 0 else "no signal, only noise"
+
+
+def percent(share: float) -> str:
+    """Return a share in percent."""
+    return f"{100 * share:.3g} %"
+
+
+def _summary(accuracy: Accuracy, findings: Findings) -> Section:
+    told = accuracy.to_json()["output"]
+    rows = [
+        ("precision", accuracy.precision),
+        ("formats from", "calibration data" if findings.calibrated else "input range and bounds"),
+        ("data", f"{accuracy.sequences} sequences of {accuracy.steps} steps"),
+    ]
+    if told["max_abs_error"] is not None:
+        rows.append(("output SQNR", decibel(told["sqnr_db"], told["max_abs_error"])))
+        rows.append(("largest output error", f"{told['max_abs_error']:.4g}"))
+    if accuracy.agreement is not None:
+        rows.append(("same class as float", f"{100 * accuracy.agreement:.2f} %"))
+    for key in ("float", "quantized") if accuracy.metric else ():
+        value = accuracy.metric[key]
+        shown = f"{100 * value:.2f} %" if accuracy.metric["name"] == "accuracy" else f"{value:.5g}"
+        rows.append((f"{accuracy.metric['name']}, {key}", shown))
+    return Section(
+        "summary",
+        "Summary",
+        "The quantized network beside a float64 run of the original on the same data. "
+        "SQNR is signal against error: 20 dB more are a tenth of the error.",
+        tables=(Table(("what", "value"), tuple(rows)),),
+    )
+
+
+def _loss(findings: Findings) -> Section:
+    stages = findings.loss
+    if all(stage.share is None for stage in stages):
+        sentence = "Nothing was lost on this data: the outputs are those of the float network."
+    else:
+        whole = "changed decisions" if stages[0].rms_error is None else "squared output error"
+        sentence = (
+            f"{stages[0].name} adds most: {percent(stages[0].share or 0.0)} of the {whole}. "
+            f"{_remedy(stages[0])}"
+        )
+    bars = tuple(
+        Bar(s.name, 100 * (s.share or 0.0), _NONE if s.share is None else percent(s.share))
+        for s in stages
+    )
+    figure = Figure(
+        "loss",
+        "Share of the loss at the output, by layer",
+        "The longest bar is where to look first; a grey bar to the left cancels errors that came "
+        "before it.",
+        Bars(bars),
+    )
+    rows = tuple(
+        (
+            stage.name,
+            _NONE if stage.share is None else percent(stage.share),
+            decibel(stage.sqnr_db, stage.rms_error),
+            _NONE if stage.rms_error is None else f"{stage.rms_error:.3g}",
+            _NONE if stage.changed is None else str(stage.changed),
+        )
+        for stage in stages
+    )
+    head = ("layer", "share", "output SQNR up to here", "rms error", "changed decisions")
+    caption = "Quantized up to and including the layer, float beyond it."
+    return Section("loss", "Where the loss is", sentence, (figure,), (Table(head, rows, caption),))
+
+
+def _remedy(stage: Stage) -> str:
+    if stage.name == "input":
+        return "A closer input range, or a precision with wider inputs, lessens it."
+    return "Calibration data, or a precision with wider weights or states, lessens it."
+
+
+def _layers(accuracy: Accuracy) -> Section:
+    told = sorted(
+        accuracy.to_json()["layers"],
+        key=lambda layer: math.inf if layer["hidden_sqnr_db"] is None else layer["hidden_sqnr_db"],
+    )
+    bars = tuple(
+        Bar(
+            layer["name"],
+            max(layer["hidden_sqnr_db"] or 0.0, 0.0),
+            decibel(layer["hidden_sqnr_db"], layer["max_abs_error"]),
+        )
+        for layer in told
+    )
+    figure = Figure(
+        "hidden",
+        "SQNR of hidden states",
+        "A short bar is a layer whose states are far from float's, what it was given included.",
+        Bars(bars),
+    )
+    rows = tuple((one["name"], f"{one['max_abs_error']:.3g}") for one in told)
+    return Section(
+        "hidden",
+        "Each layer's hidden state",
+        f"{told[0]['name']} is the farthest from float.",
+        (figure,),
+        (Table(("layer", "largest error"), rows),),
+    )
+
+
+def _drift(findings: Findings) -> Section | None:
+    known = [one for one in findings.drift if one.rms]
+    series = tuple(
+        Series(one.name, tuple(float(step) for step in one.steps), one.rms) for one in known
+    )
+    figure = Figure(
+        "drift",
+        "Error against the time step",
+        "A line that climbs to the end would go on climbing in longer sequences; a level one has "
+        "settled.",
+        Lines("time step", "rms error", series),
+    )
+    rows = tuple(
+        (one.name, f"{one.rms[0]:.3g}", f"{one.rms[-1]:.3g}",
+         _NONE if one.growth is None else f"{one.growth:.3g}")
+        for one in known
+    )
+    head = ("values", "rms error, first", "rms error, last", "last quarter / first")
+    return Section(
+        "drift", "Error over time", _growth(known), (figure,), (Table(head, rows),)
+    )
+
+
+def _growth(known: list[Drift]) -> str:
+    grown = [one for one in known if one.growth is not None]
+    if not grown:
+        return "The sequences are too short, or too exact, to tell whether errors grow."
+    worst = max(grown, key=lambda one: one.growth or 0.0)
+    factor = f"{worst.growth:.3g}"
+    if (worst.growth or 0.0) > 1.5:
+        return f"Errors grow: of {worst.name}, the last quarter has {factor} times the first's."
+    return f"Errors do not build up: the last quarter has at most {factor} times the first's."
+
+
+def _decisions(accuracy: Accuracy, found: Decisions | None) -> Section | None:
+    if found is None:
+        if not accuracy.metric:
+            return None
+        before, after = accuracy.metric["float"], accuracy.metric["quantized"]
+        bars = (Bar("float", before, f"{before:.5g}"), Bar("quantized", after, f"{after:.5g}"))
+        figure = Figure(
+            "target", "RMSE against the targets",
+            "Bars of equal length: quantization does not matter beside what the network errs.",
+            Bars(bars),
+        )
+        return Section(
+            "decisions", "Targets",
+            f"The float network misses its targets by {before:.5g} (rms), the quantized one by "
+            f"{after:.5g}.", (figure,),
+        )
+    sentence = f"{found.changed} of {found.total} decisions are not float's."
+    if found.became_wrong is not None:
+        sentence += (
+            f" {found.became_wrong} of them were right and became wrong; {found.became_right} were "
+            "wrong and became right."
+        )
+    return Section(
+        "decisions", "Changed decisions", sentence, tables=tuple(_pairs(found))
+    )
+
+
+def _pairs(found: Decisions) -> Iterator[Table]:
+    if not found.changed:
+        return
+    counts = {(pair.float, pair.quantized): pair.count for pair in found.pairs}
+    if found.classes <= _MATRIX:
+        yield Table(
+            ("float ↓ quantized →", *map(str, range(found.classes))),
+            tuple(
+                (str(f), *(str(counts.get((f, got), "·")) for got in range(found.classes)))
+                for f in range(found.classes)
+            ),
+            "A row is float's class, a column the quantized network's; equal ones are left out.",
+        )
+        return
+    rows = tuple((str(p.float), str(p.quantized), str(p.count)) for p in found.pairs[:_ROWS])
+    yield Table(("float's class", "became", "times"), rows, "The most frequent changes.")
+
+
+def _formats(findings: Findings) -> Section:
+    order = sorted(
+        findings.histograms, key=lambda one: -(one.clipped + one.lost) / max(one.values, 1)
+    )
+    figures = tuple(
+        Figure(
+            f"values_{at}_{one.what}",
+            _title(one),
+            _fit(one),
+            Columns(
+                "magnitude",
+                one.exponents,
+                tuple(count / one.values for count in one.counts),
+                math.log2(one.step / 2),
+                math.log2(one.limit),
+            ),
+        )
+        for at, one in enumerate(order)
+    )
+    worst = order[0]
+    sentence = (
+        "How large float's values are, by powers of two, and in green what the format holds: red "
+        "columns to its right are limited, to its left they become 0."
+    )
+    if worst.clipped + worst.lost:
+        lost = (worst.clipped + worst.lost) / worst.values
+        sentence += f" {_title(worst)} fit worst: {percent(lost)} lie outside."
+    return Section("formats", "Values and their formats", sentence, figures)
+
+
+def _title(one: Histogram) -> str:
+    if one.name == "input":
+        return f"Inputs in {one.format}, {one.bits} bits"
+    return f"{one.name}: {KINDS[one.what]} in {one.format}, {one.bits} bits"
+
+
+def _fit(one: Histogram) -> str:
+    if one.headroom_bits is None:
+        return "All values are 0."
+    return (
+        f"{one.clipped} of {one.values} values are limited and {one.lost} become 0; the largest is "
+        f"{one.max_abs:.4g} of {one.limit:.4g}, {one.headroom_bits:.1f} bits free."
+    )
+
+
+def _saturations(accuracy: Accuracy) -> Section:
+    rows = [("input", "inputs", str(accuracy.input_saturations), str(accuracy.inputs))]
+    for layer in accuracy.layers:
+        row = (layer.name, "cell states", str(layer.cell_saturations), str(layer.values))
+        rows.append(row)
+    for name, count in accuracy.dense_saturations.items():
+        rows.append((name, "results", str(count), _NONE))
+    rows.sort(key=lambda row: -int(row[2]))
+    hit = [f"{row[2]} {row[1]}" + ("" if row[0] == "input" else f" of {row[0]}") for row in rows]
+    hit = [text for text, row in zip(hit, rows, strict=True) if row[2] != "0"]
+    sentence = "No value ran into its limit." if not hit else f"Limited: {', '.join(hit)}."
+    table = Table(("layer", "values", "limited", "of"), tuple(rows))
+    return Section("saturations", "Values that ran into a limit", sentence, tables=(table,))
