@@ -8,11 +8,11 @@ from .bounds import LayerBounds, bound_table
 from .codegen import footprint
 from .emulator import ops
 from .qformat import FloatArray, IntArray
-from .quantized import (
+from .quantized import QuantizedNetwork
+from .quantized_layers import (
     QuantizedDense,
     QuantizedGru,
     QuantizedLstm,
-    QuantizedNetwork,
     QuantizedPart,
     QuantizedRecurrent,
     kind_of,

@@ -12,12 +12,12 @@ from .dataset import Dataset
 from .emulator import Emulator
 from .network import Network
 from .qformat import FloatArray, IntArray, QFormat
-from .quantized import (
+from .quantized import QuantizedNetwork
+from .quantized_layers import (
     QuantizedBidirectional,
     QuantizedDense,
     QuantizedEmbedding,
     QuantizedLstm,
-    QuantizedNetwork,
 )
 from .report import chunk_sequences, classes_of, decides, sqnr_db
 from .tallies import Drift, Histogram, Magnitudes, StepErrors
