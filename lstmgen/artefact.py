@@ -218,7 +218,10 @@ def _build(description: dict[str, Any], arrays: Mapping[str, Array]) -> Quantize
         if kind != "lstm":
             raise ValueError(f"layer {name!a} is of unknown type {kind!a}")
         if "projection" in entry:
-            choices["projection"] = part(entry["projection"])
+            linear = part(entry["projection"])
+            if not isinstance(linear, QuantizedDense):
+                raise ValueError(f"the projection of {name!a} is no dense layer")
+            choices["projection"] = linear
         if f"{name}.peephole" in arrays:
             choices |= own("peephole")
         return QuantizedLstm(name, x, y, **rows, **own("mid_shift"), **choices)

@@ -46,6 +46,9 @@ def structure_problems(q: QuantizedNetwork) -> list[str]:
             )
     for layer in q.layers:
         problems += _format_problems(layer, q, last=layer is q.layers[-1])
+    between = {layer.y.storage_bits for layer in q.layers[: q.last_recurrent + 1]}
+    if not q.streams and len(between) > 1:
+        problems.append(f"values between layers have {sorted(between)} bits; expected one width")
     return problems
 
 
@@ -72,6 +75,12 @@ def _shape_problems(layer: QuantizedPart) -> list[str]:
             p, k, "linear"
         ):
             return [f"{layer.name}: its projection is {linear.w.shape}; expected ({p}, {k})"]
+        if linear is not None and (
+            linear.skip is not None
+            or linear.y.bits not in (8, 16)
+            or (linear.argument_frac != linear.y.frac).any()
+        ):
+            return [f"{layer.name}: its projection hands on no hidden state of 8 or 16 bits"]
     elif isinstance(layer, QuantizedGru):
         k = layer.units
         rows = 3 * k

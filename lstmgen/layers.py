@@ -93,6 +93,11 @@ class Lstm:
         return int(self.U.shape[1])
 
     @property
+    def linear(self) -> str:
+        """The name of the projection as a layer of its own."""
+        return f"{self.name}_proj"
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of a time step."""
         projection = 0 if self.projection is None else self.projection.size

@@ -120,6 +120,12 @@ class Network:
         names += [layer.name for layer in self.layers if isinstance(layer, Bidirectional)]
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield f"{self.name}: {names.count(name)} layers are called {name!r}; expected one"
+        for lstm in self.lstms:
+            if lstm.projection is not None and lstm.linear in names:
+                yield (
+                    f"{self.name}: a layer is called {lstm.linear!r}, as the projection of "
+                    f"{lstm.name}; expected another name"
+                )
         if self.outputs not in get_args(Outputs):
             yield f"{self.name}: outputs is {self.outputs!r}; expected 'last' or 'sequence'"
         yield from self._input_range_problems()

@@ -48,6 +48,9 @@ def check(q: QuantizedNetwork) -> None:
     problems = [*_table_problems(q.tables)]
     for part in q.parts:
         problems += _part_problems(part, q.tables)
+    names = [part.name for part in q.parts]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    problems += [f"{name}: two layers have this name" for name in twice]
     for layer in q.layers:
         if isinstance(layer, QuantizedBidirectional):
             problems += _bidirectional_problems(layer)
@@ -97,12 +100,13 @@ def _table_problems(tables: Tables) -> list[str]:
     return problems
 
 
-def frac_span(tables: Tables) -> tuple[int, int]:
+def frac_span(tables: Tables, function: str) -> tuple[int, int]:
     """Return the least and the most fraction bits of what a cell or output function gives.
 
-    At least so many that the product with a gate is still shifted right (rule N6).
+    15 of a table; else at least so many that the product with a gate is still shifted right
+    (rule N6).
     """
-    return tables.bits - 3, 15
+    return (tables.bits - 3, 15) if function in ("relu", "linear") else (15, 15)
 
 
 def argument_fracs(layer: QuantizedRecurrent, tables: Tables) -> IntArray:
@@ -127,6 +131,8 @@ def _gru_problems(layer: QuantizedGru) -> list[str]:
 def _bidirectional_problems(layer: QuantizedBidirectional) -> list[str]:
     f, b = layer.halves
     problems = []
+    if any(half.direction != "forward" for half in layer.halves):
+        problems.append(f"{layer.name}: a half has a direction of its own; expected forward")
     if f.x != b.x or f.h != b.h or f.inputs != b.inputs:
         problems.append(f"{layer.name}: its halves differ in what they take or hand on")
     if layer.merge != "concat" and f.width != b.width:
@@ -166,7 +172,7 @@ def _part_problems(layer: QuantizedPart, tables: Tables) -> list[str]:
         within("h0", layer.h0, -hidden_magnitude(layer), layer.h.hi)
         within("c0", layer.c0, -INT32_MAX - 1, INT32_MAX)
         within("x_shift", np.array([layer.x_shift]), 0, 4)
-        within("g_frac", np.array([layer.g_frac]), *frac_span(tables))
+        within("g_frac", np.array([layer.g_frac]), *frac_span(tables, layer.cell))
         if layer.clip is not None:
             within("clip", np.array([layer.clip]), 1, ADDEND_LIMIT >> 1)
         if (layer.c0[layer.c0 != INT32_MAX] & 1).any():
@@ -178,7 +184,7 @@ def _part_problems(layer: QuantizedPart, tables: Tables) -> list[str]:
         problems += _gru_problems(layer) if isinstance(layer, QuantizedGru) else []
     if isinstance(layer, QuantizedLstm):
         within("mid_shift", layer.mid_shift, 0, MAX_MID_SHIFT)
-        within("y_frac", np.array([layer.y_frac]), *frac_span(tables))
+        within("y_frac", np.array([layer.y_frac]), *frac_span(tables, layer.output))
         if layer.mid_shift.any() and layer.x_shift:
             problems.append(f"{layer.name}: x_shift and mid_shift; expected one of them to be 0")
         if layer.cell_limit is not None:

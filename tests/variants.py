@@ -105,6 +105,11 @@ VARIANTS: dict[str, Callable[[], Network]] = {
     "bidirectional": lambda: net(both_ways(lstm, 3, 6)),
     "bidirectional_sequence": lambda: net(both_ways(lstm, 3, 5), outputs="sequence"),
     "bidirectional_step": lambda: net(both_ways(lstm, 3, 5, ends="step")),
+    "bidirectional_bare": lambda: Network.of(both_ways(lstm, 3, 6), name="variant"),
+    "reverse_bare": lambda: Network.of(lstm(3, 6, direction="reverse"), name="variant"),
+    "bidirectional_mixed": lambda: net(
+        Bidirectional("both", lstm(3, 5, cell="linear", name="fw"), gru(3, 4, name="bw"))
+    ),
     "bidirectional_sum": lambda: net(both_ways(lstm, 3, 6, "sum")),
     "bidirectional_average": lambda: net(both_ways(gru, 3, 6, "average")),
     "bidirectional_multiply": lambda: net(both_ways(lstm, 3, 6, "multiply"), outputs="sequence"),

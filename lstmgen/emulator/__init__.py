@@ -177,10 +177,10 @@ class Emulator:
                 y = layer.table[values[:, 0].astype(np.int64)].transpose(0, 2, 1)
             else:
                 y = self._dense[layer.name].run(values, own)
-            yield layer.name, y.transpose(2, 0, 1)
             values = y
             if last:
                 values, own = newest, own[-1:]
+            yield layer.name, values.transpose(2, 0, 1)
 
     def _one_way(self, layer: QuantizedRecurrent, x: Values, direction: str) -> Values:
         ordered = x if direction == "forward" else x[::-1]

@@ -20,7 +20,7 @@ from ..quantized_layers import (
 from .calibrate import MAX_PEAK, MIN_PEAK, Ranges, measure
 from .choice import choose
 from .dense import DensePlace, quantize_dense
-from .formats import Formats, formats_of
+from .formats import Formats, common_formats, formats_of
 from .gru import quantize_gru
 from .lstm import LstmPlace, quantize_lstm
 from .modes import MODES, Mode
@@ -182,12 +182,12 @@ class _Chain:
     def _bidirectional(
         self, layer: Bidirectional, x: QFormat, reach: int, below: str
     ) -> QuantizedBidirectional:
-        f, b = (formats_of(half, self.mode, self.tables, self.ranges) for half in layer.halves)
-        common = f.and_of(b)
+        both = common_formats(layer, self.mode, self.tables, self.ranges)
         forward, backward = (
-            self._recurrent(half, x, reach, below, common) for half in layer.halves
+            self._recurrent(half, x, reach, below, formats)
+            for half, formats in zip(layer.halves, both, strict=True)
         )
-        y = merged_format(layer.merge, common.h)
+        y = merged_format(layer.merge, both[0].h)
         ways = layer.merge, layer.ends
         made = QuantizedBidirectional(layer.name, forward, backward, *ways, y)
         for _ in range(PASSES if self.refiner is not None else 0):

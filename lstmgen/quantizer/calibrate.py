@@ -7,6 +7,7 @@ import numpy as np
 from .. import reference
 from ..dataset import check_inputs
 from ..errors import ModelError
+from ..layers import Embedding
 from ..network import Network
 from ..qformat import FloatArray
 
@@ -57,8 +58,12 @@ def measure(network: Network, calibration: FloatArray | None) -> Ranges:
     x = np.asarray(calibration)
     check_inputs(x, network.inputs, "calibration")
     x = x.astype(np.float64)
+    first = network.layers[0]
     peak = float(np.abs(x).max())
-    _check_peak(peak, "calibration: the inputs reach")
+    if isinstance(first, Embedding):
+        _check_rows(x, first)
+    else:
+        _check_peak(peak, "calibration: the inputs reach")
     # Weights of any size are let through: what cannot be held is told where it is quantized.
     with np.errstate(over="ignore", invalid="ignore"):
         trace = reference.run(network, x)
@@ -76,6 +81,15 @@ def measure(network: Network, calibration: FloatArray | None) -> Ranges:
             peak = declared
             _check_peak(peak, "the input range reaches")
     return Ranges(peak, peaks, cells, candidates, squares, True, note)
+
+
+def _check_rows(x: FloatArray, layer: Embedding) -> None:
+    """Raise ModelError unless the inputs are numbers of rows of an embedding."""
+    if (x != np.floor(x)).any() or x.min() < 0 or x.max() >= layer.entries:
+        raise ModelError(
+            f"calibration: the inputs span {x.min():g}..{x.max():g}; expected whole numbers "
+            f"0..{layer.entries - 1}, the rows of {layer.name}"
+        )
 
 
 def _check_peak(peak: float, what: str) -> None:
@@ -96,5 +110,8 @@ def _assume(network: Network) -> Ranges:
         lo, hi = network.input_range
         note = f"no calibration data: input format from the range {lo:g}..{hi:g}"
     peak = max(abs(lo), abs(hi))
-    _check_peak(peak, "the input range reaches")
+    if isinstance(network.layers[0], Embedding):
+        note = "no calibration data: the inputs are rows of an embedding"
+    else:
+        _check_peak(peak, "the input range reaches")
     return Ranges(peak, {}, {}, {}, {}, False, note)

@@ -8,6 +8,8 @@ import numpy as np
 
 from .. import reference
 from ..emulator import Emulator
+from ..errors import ModelError
+from ..layers import Dense
 from ..network import Network
 from ..qformat import FloatArray, IntArray
 from ..quantized import QuantizedNetwork
@@ -49,16 +51,20 @@ def choose(
 
     def score(recipe: Recipe) -> float:
         if recipe not in known:
-            pairs = zip(folds, expected, strict=True)
-            values = [_sqnr(network, make(recipe, own), held, y) for (own, held), y in pairs]
-            known[recipe] = sum(values) / len(values)
+            try:
+                pairs = zip(folds, expected, strict=True)
+                values = [_sqnr(network, make(recipe, own), held, y) for (own, held), y in pairs]
+                known[recipe] = sum(values) / len(values)
+            except ModelError:
+                # Half of the data may be too little, silence for one.
+                known[recipe] = -math.inf
         return known[recipe]
 
     nearest = Recipe(mid_shift=start.mid_shift)
     best = start
     for _ in range(ROUNDS):
         before = best
-        for other in best.variations(precision, hasattr(network.layers[0], "activation")):
+        for other in best.variations(precision, isinstance(network.layers[0], Dense)):
             if score(other) > score(best) + MARGIN_DB:
                 best = other
         if best == before:

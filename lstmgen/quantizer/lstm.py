@@ -159,7 +159,7 @@ def _variant(layer: Lstm, tables: Tables, formats: Formats) -> dict[str, Any]:
         found["peephole"] = np.clip(raw, -32767, 32767).astype(np.int64)
         found["peephole_shift"] = left
     if layer.projection is not None:
-        linear = Dense(f"{layer.name}_proj", layer.projection, np.zeros(layer.width))
+        linear = Dense(layer.linear, layer.projection, np.zeros(layer.width))
         place = DensePlace(QFormat(16, formats.y_frac), 32767, formats.h)
         found["projection"] = quantize_dense(linear, place, tables)
     return found

@@ -47,4 +47,5 @@ class Recipe:
         parts += ["recurrent layers refitted"] if self.refit_recurrent else []
         parts += ["a bit of headroom for inputs"] if self.guard_bits else []
         parts += ["16-bit input"] if self.wide_input else []
+        parts += ["mid shifts in all layers"] if self.mid_shift else []
         return ", ".join(parts)
