@@ -30,7 +30,8 @@ def every_network() -> dict[str, QuantizedNetwork]:
     found = {f"plain_{name}": quantized(name, precision) for name, precision in NETWORKS}
     for turn, (name, made) in enumerate(VARIANTS.items()):
         network = made()
-        found[name] = quantize(network, PRECISIONS[turn % 3], inputs_of(network))
+        x = inputs_of(network)
+        found[name] = quantize(network, PRECISIONS[turn % 3], x, rounding="nearest")
     return found
 
 
