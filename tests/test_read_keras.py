@@ -267,6 +267,13 @@ def test_mutated_keras_files_are_read_or_refused(tmp_path):
             assert all(str(path) in line for line in outcome.splitlines())
 
 
+def test_a_layer_without_a_name_is_refused(tmp_path):
+    path = kf.write_weights_2(tmp_path / "w.h5", [kf.lstm("l", N, 4), kf.dense("d", 4, 2)])
+    with h5py.File(path, "r+") as file:
+        file.attrs["layer_names"] = ["l", "", "d"]
+    refused(path, "layer 'layer1' seems a '', which is not supported in a file of weights alone")
+
+
 @pytest.mark.parametrize("name", ["x" * 9000, "a\x1b[2J\n" * 50])
 def test_odd_names_make_short_printable_messages(tmp_path, name):
     """Of layers, weights, arrays, groups, classes and functions."""

@@ -127,7 +127,7 @@ def _lines(source: str, error: ModelError) -> list[str]:
 
 def _numbered(group: str) -> tuple[str, int]:
     """Return the class and number of a group: lstm_10 comes after lstm_2."""
-    match = re.fullmatch(r"(.+?)(?:_(\d{1,6}))?", group, re.DOTALL)
+    match = re.fullmatch(r"(.*?)(?:_(\d{1,6}))?", group, re.DOTALL)
     assert match is not None
     return match[1], int(match[2] or 0)
 
