@@ -111,7 +111,8 @@ def _groups(q: QuantizedNetwork, data: Dataset) -> Iterator[tuple[IntArray, int]
     lengths = np.full(batch, steps) if data.lengths is None else np.asarray(data.lengths)
     for length in np.unique(lengths).tolist():
         rows = np.flatnonzero(lengths == length)
-        size = chunk_sequences(q, length)
+        # Values, cells and candidates of two float runs at a time, and the emulator's.
+        size = max(1, chunk_sequences(q, length) // 4)
         for first in range(0, len(rows), size):
             yield rows[first : first + size], length
 

@@ -85,7 +85,7 @@ def _loss(findings: Findings) -> Section:
         whole = "changed decisions" if stages[0].rms_error is None else "squared output error"
         sentence = (
             f"{_named(stages[0].name)} adds most: {percent(stages[0].share or 0.0)} of the "
-            f"{whole}. {_remedy(stages[0])}"
+            f"{whole}. {_remedy(stages[0], findings)}"
         )
     bars = tuple(
         Bar(s.name, 100 * (s.share or 0.0), _NONE if s.share is None else percent(s.share))
@@ -117,10 +117,14 @@ def _named(name: str) -> str:
     return "The input" if name == "input" else name
 
 
-def _remedy(stage: Stage) -> str:
-    if stage.name == "input":
-        return "A closer input range, or a precision with wider inputs, lessens it."
-    return "Calibration data, or a precision with wider weights or states, lessens it."
+def _remedy(stage: Stage, findings: Findings) -> str:
+    """Return what is left to try against the loss of a stage."""
+    if not findings.calibrated:
+        return "Calibration data (--calibration) fits formats and weights to it."
+    if findings.precision == "q15":
+        return "No precision is wider; finer activation tables (--table-bits) may lessen it."
+    wider = "inputs" if stage.name == "input" else "weights or states"
+    return f"A precision with wider {wider} lessens it: q15, or w8a16 instead of q7."
 
 
 def _layers(accuracy: Accuracy) -> Section:

@@ -47,7 +47,7 @@ def _line(x0: float, y0: float, x1: float, y1: float, style: str = 'class="grid"
 
 
 def _bars(chart: Bars, title: str) -> str:
-    label, value = 170, 92
+    label, value = 170, 112
     lo = min([0.0, *(row.value for row in chart.rows)])
     hi = max([0.0, *(row.value for row in chart.rows)])
     room = WIDTH - label - value

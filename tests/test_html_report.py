@@ -12,16 +12,13 @@ import pytest
 from click.testing import CliRunner
 
 from lstmgen import reference
-from lstmgen.charts import Bar, Bars, Columns, Figure, Lines, Series, log_ticks, ticks
 from lstmgen.cli import main
 from lstmgen.dataset import Dataset
 from lstmgen.findings import measure_findings
 from lstmgen.html_report import html_page, report_json
 from lstmgen.network import Network
-from lstmgen.plots import MARK, draw_png
 from lstmgen.quantizer import quantize
 from lstmgen.report import measure_accuracy
-from lstmgen.svg import draw
 
 from builders import NETWORKS, calibration, quantized, undecided
 from variants import VARIANTS, inputs_of
@@ -170,6 +167,21 @@ def test_pages_of_odd_networks(name):
     assert ("Nothing was lost" in text) == (name in ("zeros", "stacked_argmax"))
 
 
+@pytest.mark.parametrize(
+    ("precision", "calibrated", "advice"),
+    [("q7", False, "Calibration data (--calibration)"), ("q7", True, "A precision with wider"),
+     ("q15", True, "No precision is wider")],
+)
+def test_advice(precision, calibrated, advice):
+    network = NETWORKS["sequence"]()
+    x = calibration(network, 4, 12)
+    q = quantize(network, precision, x if calibrated else None)
+    accuracy, findings = measured(network, q, x)
+    text = html_page(accuracy, findings)
+    assert f"{findings.loss[0].name} adds most: " in text
+    assert advice in text
+
+
 def test_targets_instead_of_classes():
     network, q = NETWORKS["sequence"](), quantized("sequence", "q7")
     x = calibration(network, 4, 12)
@@ -191,48 +203,6 @@ def test_a_matrix_of_changed_decisions():
         assert str(pair.count) in cells
     many = replace(findings, decisions=replace(findings.decisions, classes=100))
     assert "The most frequent changes." in html_page(accuracy, many)
-
-
-def test_marks_of_axes():
-    assert ticks(0, 1) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
-    assert ticks(0, 31) == [0, 10, 20, 30]
-    assert ticks(3, 3) == [3]
-    assert log_ticks(1e-4, 1) == pytest.approx([1e-4, 1e-3, 1e-2, 1e-1, 1])
-    assert log_ticks(1, 30) == pytest.approx([1, 2, 5, 10, 20])
-
-
-CHARTS = [
-    Bars((Bar("a", 3.0, "3"), Bar("b$", -1.0, "-1"))),
-    Bars((Bar("none", 0.0, "0"),)),
-    Lines("step", "error", (Series("a", (0.0,), (0.0,)),)),
-    Lines("step", "error", tuple(Series(f"s{n}", (0.0, 1.0), (1e-6, n + 1.0)) for n in range(10))),
-    Columns("magnitude", (-9, -8, 3), (0.2, 0.5, 0.3), -8.0, 2.0),
-    Columns("magnitude", (), (), -8.0, 2.0),
-]
-
-
-@pytest.mark.parametrize("chart", CHARTS)
-def test_charts_as_svg(chart):
-    root = ElementTree.fromstring(draw(chart, "title"))
-    box = [float(n) for n in root.get("viewBox").split()]
-    for rect in root.iter("rect"):
-        x, y, width, height = (float(rect.get(key)) for key in ("x", "y", "width", "height"))
-        assert min(x, y, width, height) >= 0
-        assert x + width <= box[2]
-        assert y + height <= box[3]
-    if isinstance(chart, Columns):
-        red = [r for r in root.iter("rect") if r.get("fill") == "#d1495b"]
-        assert len(red) == len([e for e in chart.exponents if e in (-9, 3)])
-
-
-@pytest.mark.parametrize("chart", CHARTS)
-def test_charts_as_png(chart):
-    pytest.importorskip("matplotlib")
-    figure = Figure("key", "A title of $5", "A sentence.", chart)
-    data = draw_png(figure)
-    assert data.startswith(b"\x89PNG\r\n")
-    assert MARK in data
-    assert draw_png(figure) == data
 
 
 @pytest.fixture
