@@ -111,7 +111,8 @@ def _groups(q: QuantizedNetwork, data: Dataset) -> Iterator[tuple[IntArray, int]
     lengths = np.full(batch, steps) if data.lengths is None else np.asarray(data.lengths)
     for length in np.unique(lengths).tolist():
         rows = np.flatnonzero(lengths == length)
-        size = chunk_sequences(q, length)
+        # Values, cells and candidates of two float runs at a time, and the emulator's.
+        size = max(1, chunk_sequences(q, length) // 4)
         for first in range(0, len(rows), size):
             yield rows[first : first + size], length
 
@@ -132,6 +133,10 @@ class _Tally:
         self.signal, self.values = 0.0, 0
         self.noise = np.zeros(len(self.stages))
         self.changed = np.zeros(len(self.stages), np.int64)
+        self.backward = {part.name for part in q.recurrent if part.direction == "reverse"}
+        for layer in q.layers:
+            if isinstance(layer, QuantizedBidirectional):
+                self.backward.add(layer.backward.name)
         steps = data.x.shape[1]
         self.errors = {layer.name: StepErrors(steps) for layer in q.recurrent}
         if q.outputs == "sequence" and network.activation != "argmax":
@@ -159,7 +164,10 @@ class _Tally:
         y = q.y.to_real(y_raw)
         self._stages(exact.y, y, known, q.x.to_real(raw))
         for name, errors in self.errors.items():
-            errors.add(exact.layers[name], known[name]) if name else errors.add(exact.y, y)
+            # In the order in which the layer takes its steps: there errors could pile up.
+            order = slice(None, None, -1 if name in self.backward else 1)
+            values = (exact.layers[name], known[name]) if name else (exact.y, y)
+            errors.add(values[0][:, order], values[1][:, order])
         for (name, what), magnitudes in self.magnitudes.items():
             source = {"input": x, "output": exact.y}.get(what)
             if source is None:
@@ -242,7 +250,7 @@ class _Tally:
 
 
 def _formats(q: QuantizedNetwork) -> Iterator[tuple[str, str, QFormat]]:
-    """Yield name, what it is (a key of sections.KINDS), and format of all that has one."""
+    """Yield name, what it is (a key of sections_values.KINDS), and format of all that has one."""
     if not isinstance(q.layers[0], QuantizedEmbedding):  # whose input is a number of a row
         yield "input", "input", q.x
     for part in q.parts:

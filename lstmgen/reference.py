@@ -85,9 +85,12 @@ def resume(network: Network, known: Mapping[str, FloatArray], x: FloatArray) -> 
         found = known.get(layer.name)
         values = runner.layer(layer, values, inputs) if found is None else found
     if network.outputs == "last":
-        last = runner.last
-        values = values[:, -1] if network.streams else last(network.layers, values, inputs)
+        values = runner.last(network.layers, values, inputs, known)
     return _head(network, values)
+
+
+_NOTHING: Mapping[str, FloatArray] = {}
+"""No values known beforehand."""
 
 
 class _Runner:
@@ -118,14 +121,25 @@ class _Runner:
         """Return the values (B, T, n), zeros beyond the end of a sequence."""
         return values if self.valid.all() else np.where(self.valid[..., None], values, 0.0)
 
-    def last(self, layers: tuple[Layer, ...], y: FloatArray, inputs: FloatArray) -> FloatArray:
-        """Return the last values (B, width): of the last recurrent layer, through what follows."""
+    def last(
+        self,
+        layers: tuple[Layer, ...],
+        y: FloatArray,
+        inputs: FloatArray,
+        known: Mapping[str, FloatArray] = _NOTHING,
+    ) -> FloatArray:
+        """Return the last values (B, width): of the last recurrent layer, through what follows.
+
+        known: as of `resume`.
+        """
         at = max(n for n, layer in enumerate(layers) if not isinstance(layer, Dense | Embedding))
         values = self._last_of(layers[at])
-        newest = _at(inputs, self.valid.sum(1) - 1)
+        end = self.valid.sum(1) - 1
+        newest = _at(inputs, end)
         for layer in layers[at + 1 :]:
             assert isinstance(layer, Dense)
-            values = dense(layer, values, newest)
+            found = known.get(layer.name)
+            values = dense(layer, values, newest) if found is None else _at(found, end)
         return values
 
     def _last_of(self, layer: Layer) -> FloatArray:

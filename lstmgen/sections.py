@@ -3,18 +3,18 @@
 import math
 from collections.abc import Iterator
 
-from .charts import Bar, Bars, Columns, Figure, Lines, Section, Series, Table
+from .charts import Bar, Bars, Figure, Lines, Section, Series, Table
 from .findings import Decisions, Findings, Stage
 from .report import Accuracy
 from .sections_static import bound_section, cost_section, table_section
-from .tallies import Drift, Histogram
-
-KINDS = {"input": "inputs", "hidden": "hidden states", "cell": "cell states", "dense": "results",
-         "embedding": "table values", "output": "outputs"}
-"""What histograms are of, in words."""
+from .sections_values import format_section, saturation_section
+from .tallies import Drift
 
 _NONE = "-"
 """What stands in a table where there is no number."""
+
+_CLIMB = 1.15
+"""From which ratio of the last two quarters' errors on they are said to grow."""
 
 _MATRIX = 16
 """Most classes of which a matrix of decisions is shown."""
@@ -31,8 +31,8 @@ def make_sections(accuracy: Accuracy, findings: Findings) -> tuple[Section, ...]
         _layers(accuracy),
         _drift(findings),
         _decisions(accuracy, findings.decisions),
-        _formats(findings),
-        _saturations(accuracy),
+        format_section(findings.histograms),
+        saturation_section(accuracy),
         table_section(findings.tables),
         bound_section(findings.margins),
         cost_section(findings.costs),
@@ -49,7 +49,7 @@ def decibel(value: float | None, error: float | None) -> str:
 
 def percent(share: float) -> str:
     """Return a share in percent."""
-    return f"{100 * share:.3g} %"
+    return "< 0.01 %" if 0 < abs(share) < 1e-4 else f"{100 * share:.3g} %"
 
 
 def _summary(accuracy: Accuracy, findings: Findings) -> Section:
@@ -84,8 +84,8 @@ def _loss(findings: Findings) -> Section:
     else:
         whole = "changed decisions" if stages[0].rms_error is None else "squared output error"
         sentence = (
-            f"{stages[0].name} adds most: {percent(stages[0].share or 0.0)} of the {whole}. "
-            f"{_remedy(stages[0])}"
+            f"{_named(stages[0].name)} adds most: {percent(stages[0].share or 0.0)} of the "
+            f"{whole}. {_remedy(stages[0], findings)}"
         )
     bars = tuple(
         Bar(s.name, 100 * (s.share or 0.0), _NONE if s.share is None else percent(s.share))
@@ -113,10 +113,18 @@ def _loss(findings: Findings) -> Section:
     return Section("loss", "Where the loss is", sentence, (figure,), (Table(head, rows, caption),))
 
 
-def _remedy(stage: Stage) -> str:
-    if stage.name == "input":
-        return "A closer input range, or a precision with wider inputs, lessens it."
-    return "Calibration data, or a precision with wider weights or states, lessens it."
+def _named(name: str) -> str:
+    return "The input" if name == "input" else name
+
+
+def _remedy(stage: Stage, findings: Findings) -> str:
+    """Return what is left to try against the loss of a stage."""
+    if not findings.calibrated:
+        return "Calibration data (--calibration) fits formats and weights to it."
+    if findings.precision == "q15":
+        return "No precision is wider; finer activation tables (--table-bits) may lessen it."
+    wider = "inputs" if stage.name == "input" else "weights or states"
+    return f"A precision with wider {wider} lessens it: q15, or w8a16 instead of q7."
 
 
 def _layers(accuracy: Accuracy) -> Section:
@@ -156,30 +164,35 @@ def _drift(findings: Findings) -> Section | None:
     figure = Figure(
         "drift",
         "Error against the time step",
-        "A line that climbs to the end would go on climbing in longer sequences; a level one has "
-        "settled.",
+        "A line that climbs to its end would go on climbing in longer sequences; a level one has "
+        "settled. Steps count in the order in which a layer takes them.",
         Lines("time step", "rms error", series),
     )
     rows = tuple(
-        (one.name, f"{one.rms[0]:.3g}", f"{one.rms[-1]:.3g}",
-         _NONE if one.growth is None else f"{one.growth:.3g}")
+        (
+            one.name,
+            f"{one.rms[0]:.3g}",
+            f"{one.rms[-1]:.3g}",
+            _NONE if one.growth is None else f"{one.growth:.3g}",
+            _NONE if one.climb is None else f"{one.climb:.3g}",
+        )
         for one in known
     )
-    head = ("values", "rms error, first", "rms error, last", "last quarter / first")
+    head = ("values", "rms error, first", "last", "last quarter / first", "last / third")
     return Section(
         "drift", "Error over time", _growth(known), (figure,), (Table(head, rows),)
     )
 
 
 def _growth(known: list[Drift]) -> str:
-    grown = [one for one in known if one.growth is not None]
-    if not grown:
+    rising = [one for one in known if one.climb is not None]
+    if not rising:
         return "The sequences are too short, or too exact, to tell whether errors grow."
-    worst = max(grown, key=lambda one: one.growth or 0.0)
-    factor = f"{worst.growth:.3g}"
-    if (worst.growth or 0.0) > 1.5:
-        return f"Errors grow: of {worst.name}, the last quarter has {factor} times the first's."
-    return f"Errors do not build up: the last quarter has at most {factor} times the first's."
+    worst = max(rising, key=lambda one: one.climb or 0.0)
+    factor = f"{worst.climb:.3g} times the error of the quarter before"
+    if (worst.climb or 0.0) > _CLIMB:
+        return f"Errors still grow at the end: of {worst.name}, the last quarter has {factor}."
+    return f"Errors do not build up: the last quarter has at most {factor}."
 
 
 def _decisions(accuracy: Accuracy, found: Decisions | None) -> Section | None:
@@ -225,63 +238,3 @@ def _pairs(found: Decisions) -> Iterator[Table]:
         return
     rows = tuple((str(p.float), str(p.quantized), str(p.count)) for p in found.pairs[:_ROWS])
     yield Table(("float's class", "became", "times"), rows, "The most frequent changes.")
-
-
-def _formats(findings: Findings) -> Section:
-    order = sorted(
-        findings.histograms, key=lambda one: -(one.clipped + one.lost) / max(one.values, 1)
-    )
-    figures = tuple(
-        Figure(
-            f"values_{at}_{one.what}",
-            _title(one),
-            _fit(one),
-            Columns(
-                "magnitude",
-                one.exponents,
-                tuple(count / one.values for count in one.counts),
-                math.log2(one.step / 2),
-                math.log2(one.limit),
-            ),
-        )
-        for at, one in enumerate(order)
-    )
-    worst = order[0]
-    sentence = (
-        "How large float's values are, by powers of two, and in green what the format holds: red "
-        "columns to its right are limited, to its left they become 0."
-    )
-    if worst.clipped + worst.lost:
-        lost = (worst.clipped + worst.lost) / worst.values
-        sentence += f" {_title(worst)} fit worst: {percent(lost)} lie outside."
-    return Section("formats", "Values and their formats", sentence, figures)
-
-
-def _title(one: Histogram) -> str:
-    if one.name == "input":
-        return f"Inputs in {one.format}, {one.bits} bits"
-    return f"{one.name}: {KINDS[one.what]} in {one.format}, {one.bits} bits"
-
-
-def _fit(one: Histogram) -> str:
-    if one.headroom_bits is None:
-        return "All values are 0."
-    return (
-        f"{one.clipped} of {one.values} values are limited and {one.lost} become 0; the largest is "
-        f"{one.max_abs:.4g} of {one.limit:.4g}, {one.headroom_bits:.1f} bits free."
-    )
-
-
-def _saturations(accuracy: Accuracy) -> Section:
-    rows = [("input", "inputs", str(accuracy.input_saturations), str(accuracy.inputs))]
-    for layer in accuracy.layers:
-        row = (layer.name, "cell states", str(layer.cell_saturations), str(layer.values))
-        rows.append(row)
-    for name, count in accuracy.dense_saturations.items():
-        rows.append((name, "results", str(count), _NONE))
-    rows.sort(key=lambda row: -int(row[2]))
-    hit = [f"{row[2]} {row[1]}" + ("" if row[0] == "input" else f" of {row[0]}") for row in rows]
-    hit = [text for text, row in zip(hit, rows, strict=True) if row[2] != "0"]
-    sentence = "No value ran into its limit." if not hit else f"Limited: {', '.join(hit)}."
-    table = Table(("layer", "values", "limited", "of"), tuple(rows))
-    return Section("saturations", "Values that ran into a limit", sentence, tables=(table,))

@@ -33,7 +33,7 @@ def table_section(tables: tuple[TableError, ...]) -> Section | None:
         "tables",
         "Activation tables",
         "What the tables alone add to each gate. An LSB is the last place of a 16-bit value; "
-        "--table-bits N gives finer tables, each bit more about a quarter of the error.",
+        "--table-bits N gives finer tables, each bit more about a third of the error.",
         figures,
         (Table(head, rows),),
     )

@@ -47,7 +47,7 @@ def _line(x0: float, y0: float, x1: float, y1: float, style: str = 'class="grid"
 
 
 def _bars(chart: Bars, title: str) -> str:
-    label, value = 170, 92
+    label, value = 170, 112
     lo = min([0.0, *(row.value for row in chart.rows)])
     hi = max([0.0, *(row.value for row in chart.rows)])
     room = WIDTH - label - value
@@ -67,8 +67,9 @@ def _bars(chart: Bars, title: str) -> str:
 
 
 def _lines(chart: Lines, title: str) -> str:
-    top = _TOP + 18 * math.ceil(len(chart.series) / 3)
-    bottom, right = top + _HEIGHT - 60, WIDTH - _RIGHT
+    legend = 18 * math.ceil(len(chart.series) / 3)
+    top = _TOP + 18 + legend
+    bottom, right = top + _HEIGHT - 70, WIDTH - _RIGHT
     xs = [x for one in chart.series for x in one.x]
     ys = [y for one in chart.series for y in one.y]
     x_lo, x_hi = min(xs), max(max(xs), min(xs) + 1e-9)
@@ -86,7 +87,8 @@ def _lines(chart: Lines, title: str) -> str:
     def py(y: float) -> float:
         return bottom - (of(y) - of(y_lo)) / (of(y_hi) - of(y_lo)) * (bottom - top - 6)
 
-    parts = []
+    scale = ", logarithmic" if chart.logarithmic else ""
+    parts = [_text(2, legend + 16, f"↑ {chart.y_label}{scale}")]
     for mark in marks:
         parts.append(_line(_LEFT, py(mark), right, py(mark)))
         parts.append(_text(_LEFT - 6, py(mark) + 4, f"{mark:.3g}", "end"))

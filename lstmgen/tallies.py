@@ -17,15 +17,18 @@ _BINS = 64
 class Drift:
     """The rms error of a layer's values, or of the outputs, against the time step.
 
+    Of a layer that goes backwards step 0 is a sequence's last, which it takes first.
     steps: the first step of each point; rms: over the steps up to the next point.
-    growth: rms over the last quarter of the steps by that over the first; None where that is
-        no number, or of fewer than 4 steps.
+    growth: rms over the last quarter of the steps by that over the first; climb: by that over the
+        third, above 1 where errors still grow at the end. Both None where that is no number, and
+        of fewer than 4 steps.
     """
 
     name: str
     steps: tuple[int, ...]
     rms: tuple[float, ...]
     growth: float | None
+    climb: float | None
 
 
 class StepErrors:
@@ -47,17 +50,22 @@ class StepErrors:
         first = np.unique(np.linspace(0, steps, min(steps, _BINS), endpoint=False).astype(np.int64))
         noise = np.add.reduceat(self.noise[:steps], first)
         count = np.add.reduceat(self.count[:steps], first)
+        quarter = steps // 4
         return Drift(
-            name, tuple(first.tolist()), tuple(np.sqrt(noise / count).tolist()), self._growth(steps)
+            name,
+            tuple(first.tolist()),
+            tuple(np.sqrt(noise / count).tolist()),
+            self._ratio(slice(steps - quarter, steps), slice(0, quarter)),
+            self._ratio(slice(steps - quarter, steps), slice(steps - 2 * quarter, steps - quarter)),
         )
 
-    def _growth(self, steps: int) -> float | None:
-        quarter = steps // 4
-        if not quarter:
+    def _ratio(self, part: slice, other: slice) -> float | None:
+        """Return the rms error over the one part by that over the other."""
+        noise = self.noise[other].sum()
+        if not noise:
             return None
-        ends = slice(0, quarter), slice(steps - quarter, steps)
-        begin, end = (self.noise[part].sum() / self.count[part].sum() for part in ends)
-        return float(np.sqrt(end / begin)) if begin else None
+        mean = self.noise[part].sum() / self.count[part].sum()
+        return float(np.sqrt(mean / (noise / self.count[other].sum())))
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,9 @@ class Histogram:
     exponents, counts: values of 2^e <= |value| < 2^(e + 1), from the least to the largest.
     format: as text; step, limit: its real resolution and largest magnitude.
     max_abs: the largest |value|. headroom_bits: log2(limit / max_abs), what the format has to
-        spare; None if all values are 0. clipped: values beyond it; lost: values other than 0
-        that round to 0.
+        spare. clipped: values more than a step beyond it; lost: values other than 0 that round to
+        0. sqnr_db: what rounding to the format alone leaves. It is None without an error, and
+        headroom_bits if all values are 0.
     """
 
     name: str
@@ -80,6 +89,7 @@ class Histogram:
     values: int
     max_abs: float
     headroom_bits: float | None
+    sqnr_db: float | None
     clipped: int
     lost: int
     exponents: tuple[int, ...]
@@ -93,7 +103,7 @@ class Magnitudes:
         self.name, self.what, self.format = name, what, format_
         self.counts: IntArray = np.zeros(_HIGHEST - _LOWEST + 1, np.int64)
         self.values = self.clipped = self.lost = 0
-        self.max_abs = 0.0
+        self.max_abs = self.signal = self.noise = 0.0
 
     def add(self, values: FloatArray) -> None:
         """Count in float values of any shape."""
@@ -102,7 +112,10 @@ class Magnitudes:
         exponents = np.clip(np.frexp(size)[1] - 1, _LOWEST, _HIGHEST)
         self.counts += np.bincount(exponents - _LOWEST, minlength=len(self.counts))
         self.values += values.size
-        self.clipped += self.format.count_clipped(values)
+        self.signal += float(np.sum(values**2))
+        self.noise += float(np.sum((self.format.to_real(self.format.to_raw(values)) - values) ** 2))
+        limit = (self.format.hi + 1.0) * self.format.step
+        self.clipped += int(np.count_nonzero(size > limit))
         self.lost += int(np.count_nonzero(size < self.format.step / 2))
         self.max_abs = max(self.max_abs, float(size.max(initial=0.0)))
 
@@ -121,6 +134,7 @@ class Magnitudes:
             self.values,
             self.max_abs,
             float(np.log2(limit / self.max_abs)) if self.max_abs else None,
+            float(10 * np.log10(self.signal / self.noise)) if self.noise else None,
             self.clipped,
             self.lost,
             tuple(at + _LOWEST for at in span),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lstmgen import reference
 from lstmgen.network import Activation, Dense, Lstm, Network
 from lstmgen.quantized import Precision, QuantizedNetwork
 from lstmgen.quantized_layers import QuantizedLayer, QuantizedLstm
@@ -212,6 +213,16 @@ def with_mid_shifts(q: QuantizedNetwork, by_row: bool) -> QuantizedNetwork:
     layers = tuple(shifted(layer) for layer in q.layers)
     assert any(layer.mid_shift.any() for layer in replace(q, layers=layers).lstms)
     return replace(q, layers=layers)
+
+
+def undecided() -> Network:
+    """An argmax whose classes are close to each other: quantization changes decisions."""
+    network = stacked_argmax()
+    *layers, head = network.layers
+    assert isinstance(head, Dense)
+    logits = reference.run(network, calibration(network, 300, 6)).layers[head.name]
+    even = replace(head, b=head.b - logits[:, -1].mean(0))
+    return Network.of(*layers, even, outputs=network.outputs, name=network.name)
 
 
 def calibration(network: Network, sequences: int = 8, steps: int = 12) -> np.ndarray:

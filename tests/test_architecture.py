@@ -18,7 +18,7 @@ LAYERS = [
     {"reference", "readers", "emulator", "codegen", "emulate", "selftest", "quantizer"},
     {"toolchain", "trace", "output", "folder", "report", "expect", "diagnosis", "hypotheses",
      "tallies", "budget", "findings", "charts", "svg", "plots", "sections", "sections_static",
-     "html_report"},
+     "sections_values", "html_report"},
     {"verification"},
     {"bench"},
     {"cli"},

@@ -247,18 +247,18 @@ def _refuse_options(model: Path, options: dict[str, Any]) -> None:
 
 
 def refuse_overwriting(
-    file: Path, ours: Callable[[Path], bool] = lambda file: False
+    file: Path, ours: Callable[[Path], bool] = lambda file: False, option: str = "--output"
 ) -> None:
     """Raise OutputError if `file` exists and is not one of ours; --force gets past it."""
     if file.exists() and not ours(file):
-        raise OutputError(f"{file} exists; choose another --output, or --force to overwrite it")
+        raise OutputError(f"{file} exists; choose another {option}, or --force to overwrite it")
 
 
-def refuse_input_as_output(output: Path, *inputs: Path | None) -> None:
+def refuse_input_as_output(output: Path, *inputs: Path | None, option: str = "--output") -> None:
     """Raise OutputError if the output is one of the inputs, or no regular file."""
     if not output.exists():
         return
     if not output.is_file():
-        raise OutputError(f"{output} is not a regular file; choose another --output")
+        raise OutputError(f"{output} is not a regular file; choose another {option}")
     if any(path is not None and path.exists() and output.samefile(path) for path in inputs):
-        raise OutputError(f"{output} is read by this command; choose another --output")
+        raise OutputError(f"{output} is read by this command; choose another {option}")

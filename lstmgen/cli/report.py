@@ -63,8 +63,9 @@ def report(
     """SQNR is 10 log10(signal / noise) against a float64 run of MODEL on the same inputs."""
     if html is not None:
         if not force:
-            refuse_overwriting(html, ours=lambda file: _holds(file, PAGE_MARK))
-        refuse_input_as_output(html, model, source, quantized, options.get("calibration"))
+            refuse_overwriting(html, lambda file: _holds(file, PAGE_MARK), "--html")
+        inputs = (model, source, quantized, options.get("calibration"))
+        refuse_input_as_output(html, *inputs, option="--html")
     if plots is not None:
         need_matplotlib()
         if plots.exists() and not plots.is_dir():
@@ -115,8 +116,7 @@ def _write_plots(accuracy: Accuracy, findings: Findings, folder: Path, force: bo
     files = {folder / f"{figure.key}.png": draw_png(figure) for figure in figures}
     if not force:
         for file in files:
-            if file.exists() and not _holds(file, PLOT_MARK):
-                raise OutputError(f"{file} exists; choose another --plots, or --force to overwrite")
+            refuse_overwriting(file, lambda file: _holds(file, PLOT_MARK), "--plots")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
