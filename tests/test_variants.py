@@ -1,6 +1,7 @@
 """Every variant of layers: accurate, and equal to the bit in emulator, C and on every core."""
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,14 +9,16 @@ import pytest
 from lstmgen import artefact, reference
 from lstmgen.emulator import Emulator
 from lstmgen.errors import ModelError
+from lstmgen.layers import Bidirectional
 from lstmgen.quantized import Precision, QuantizedNetwork
+from lstmgen.quantized_layers import QuantizedBidirectional
 from lstmgen.quantizer import quantize
 from lstmgen.verification import SANITIZERS, default_inputs, verify
 
-from builders import PRECISIONS
+from builders import PRECISIONS, dense
 from compiled import C_WARNINGS, LANGUAGES, compile_c, sources, write
 from tools import usable
-from variants import VARIANTS, floors, inputs_of
+from variants import VARIANTS, floors, inputs_of, lstm, net
 
 CORES = ("cortex-m0", "cortex-m4", "cortex-m55", "riscv32", "avr")
 FLOORS = {"q15": 68.0, "w8a16": 40.0, "q7": 27.0}
@@ -143,6 +146,61 @@ def test_what_needs_whole_sequences_has_no_step():
     stacked = sources(quantized("bidirectional_stacked", "q15"))["model.h"]
     # Of dense 5 and dense 3 by turns with the 8 values of both directions.
     assert "#define MODEL_BUFFER_VALUES(steps) ((uint32_t)(steps) * 13u)" in stacked
+
+
+def test_halves_that_cannot_share_a_format_are_refused():
+    halves = lstm(3, 5, cell="relu", output="relu", name="fw"), lstm(3, 5, name="bw")
+    network = net(Bidirectional("both", *halves))
+    with pytest.raises(ModelError, match=r"both: one half hands on Q.*, the other Q0\.15"):
+        quantize(network, "q15", 5 * inputs_of(network), rounding="nearest")
+
+
+def test_a_layer_named_like_a_projection_is_refused():
+    layers = lstm(3, 8, width=3), dense(3, 3, "tanh", name="lstm0_proj"), lstm(3, 4, name="l2")
+    with pytest.raises(ModelError, match="'lstm0_proj', as the projection of lstm0"):
+        net(*layers)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("projection", {"y_frac": 10}, r"y_frac spans 10\.\.10; expected 15\.\.15"),
+        ("peephole", {"peephole_shift": 14}, r"peephole_shift spans 14\.\.14; expected 0\.\.13"),
+        ("gru", {"g_frac": 9}, r"g_frac spans 9\.\.9; expected 15\.\.15"),
+        ("bidirectional", {"direction": "flipped"}, "a half has a direction of its own"),
+        ("relu", {"g_frac": 2}, r"g_frac spans 2\.\.2"),
+    ],
+)
+def test_tampered_variants_are_refused(name, change, message):
+    q = quantized(name, "q15")
+    first = q.layers[0]
+    if isinstance(first, QuantizedBidirectional):
+        spoiled = replace(first, backward=replace(first.backward, **change))
+    else:
+        spoiled = replace(first, **change)
+    arrays = artefact.to_arrays(replace(q, layers=(spoiled, *q.layers[1:])))
+    with pytest.raises(ModelError, match=message):
+        artefact.from_arrays(arrays, "q.npz")
+
+
+@pytest.mark.parametrize("bits", [20, 32])
+def test_projections_of_other_widths_are_refused(bits):
+    q = quantized("projection", "q15")
+    layer = q.layers[0]
+    h = replace(layer.h, bits=bits)
+    wide = replace(layer, h=h, projection=replace(layer.projection, y=h))
+    arrays = artefact.to_arrays(replace(q, layers=(wide, *q.layers[1:])))
+    with pytest.raises(ModelError, match="its projection hands on no hidden state of 8 or 16"):
+        artefact.from_arrays(arrays, "q.npz")
+
+
+def test_calibration_of_an_embedding():
+    network = VARIANTS["embedding"]()
+    only_first = np.zeros((3, 4, 1))
+    assert quantize(network, "q7", only_first).calibrated
+    for wrong in (11.0, -1.0, 0.5):
+        with pytest.raises(ModelError, match=r"expected whole numbers 0\.\.10, the rows of words"):
+            quantize(network, "q7", only_first + wrong)
 
 
 def test_lengths_that_do_not_fit():

@@ -96,4 +96,6 @@ def _projected(layer: Lstm, mode: Mode, y_frac: int, ranges: Ranges) -> int:
 
 
 def _start(layer: Recurrent) -> float:
-    return 0.0 if layer.h0 is None else float(np.abs(layer.h0).max())
+    """Return the largest initial |h|, a little less: a power of two may be limited to the
+    format's largest value."""
+    return 0.0 if layer.h0 is None else float(np.abs(layer.h0).max()) * (1 - 2.0**-6)

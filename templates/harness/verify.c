@@ -94,7 +94,7 @@ static void run(tested_state *state, uint8_t operation, uint16_t steps)
     io_get_inputs(x, (uint32_t)steps * TESTED_INPUTS);
     fill(outputs.y, sizeof outputs.y);
     if (operation == OP_STEP) {
-#if TESTED_STREAMS
+#ifndef TESTED_WHOLE
         tested_step(state, x, y);
 #else
         io_exit(IO_BAD_COMMAND);
