@@ -16,7 +16,6 @@ from .quantized_layers import (
     QuantizedGru,
     QuantizedLstm,
     QuantizedPart,
-    QuantizedRecurrent,
 )
 
 _MAX_ROW_FRAC = 64
@@ -109,12 +108,15 @@ def frac_span(tables: Tables, function: str) -> tuple[int, int]:
     return (tables.bits - 3, 15) if function in ("relu", "linear") else (15, 15)
 
 
-def argument_fracs(layer: QuantizedRecurrent, tables: Tables) -> IntArray:
-    """Return the fraction bits of the pre-activations of a layer's rows."""
-    rows = np.full(len(layer.bias), tables.sigmoid_frac)
-    at = slice(2 * layer.units, 3 * layer.units)
-    rows[at] = tables.sigmoid_frac if layer.cell == "sigmoid" else tables.tanh_frac
-    return rows
+def argument_fracs(rows: int, units: int, cell: str, tables: Tables) -> IntArray:
+    """Return the fraction bits of the pre-activations of a recurrent layer's rows.
+
+    cell: the function of the candidate, the third of the gates.
+    """
+    fracs = np.full(rows, tables.sigmoid_frac)
+    if cell != "sigmoid":
+        fracs[2 * units : 3 * units] = tables.tanh_frac
+    return fracs
 
 
 def _gru_problems(layer: QuantizedGru) -> list[str]:
@@ -177,7 +179,8 @@ def _part_problems(layer: QuantizedPart, tables: Tables) -> list[str]:
             within("clip", np.array([layer.clip]), 1, ADDEND_LIMIT >> 1)
         if (layer.c0[layer.c0 != INT32_MAX] & 1).any():
             problems.append(f"{layer.name}.c0 holds odd words; expected twice the cell state")
-        if not np.array_equal(layer.argument_frac, argument_fracs(layer, tables)):
+        expected = argument_fracs(len(layer.bias), layer.units, layer.cell, tables)
+        if not np.array_equal(layer.argument_frac, expected):
             problems.append(f"{layer.name}.argument_frac does not belong to the tables")
         if layer.gate != "sigmoid" and layer.gate not in tables.hard:
             problems.append(f"{layer.name}: no table of {layer.gate}")

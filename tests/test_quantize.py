@@ -13,7 +13,16 @@ from lstmgen.qformat import QFormat
 from lstmgen.quantized_layers import QuantizedDense, QuantizedLstm
 from lstmgen.quantizer import quantize
 
-from builders import NETWORKS, PRECISIONS, calibration, dense, lstm, quantized, with_mid_shifts
+from builders import (
+    NETWORKS,
+    PRECISIONS,
+    calibration,
+    dense,
+    lstm,
+    nearest,
+    quantized,
+    with_mid_shifts,
+)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -140,6 +149,16 @@ def test_any_number_of_units(precision, units):
     q = quantize(network, precision)
     y = Emulator(q).run(q.x.to_raw(np.zeros((1, 2, 3))))
     assert y.shape == (1, 2)
+
+
+def test_badly_scaled_features_are_named():
+    network = Network.of(lstm(3, 2))
+    x = calibration(network)
+    assert not any("WARNING" in note for note in nearest(network, "q7", x).notes)
+    x[..., 1] *= 100.0
+    note = next(note for note in nearest(network, "q7", x).notes if "WARNING" in note)
+    assert "2 of 3 features (0, 2) stay below 1/16 of the largest and lose up to" in note
+    assert "standardise the inputs" in note
 
 
 def test_notes_say_what_was_assumed():

@@ -19,6 +19,9 @@ MIN_PEAK, MAX_PEAK = 2.0**-24, 2.0**31
 """Bounds of the largest |value| of an input or a dense result: raw counts of any converter are
 within, and above the lower one MAX_FRAC fraction bits leave an 8-bit format its resolution."""
 
+BADLY_SCALED = 16
+"""How many times larger than others a feature has to be for a warning: four bits of theirs."""
+
 UNKNOWN_SQUARE = 0.25
 """Mean square assumed for values of which nothing is known."""
 
@@ -80,7 +83,23 @@ def measure(network: Network, calibration: FloatArray | None) -> Ranges:
             note += f", widened to the declared range of {declared:g}"
             peak = declared
             _check_peak(peak, "the input range reaches")
+    note += "" if isinstance(first, Embedding) else _scaling(x)
     return Ranges(peak, peaks, cells, candidates, squares, True, note)
+
+
+def _scaling(x: FloatArray) -> str:
+    """Return a warning if features are much smaller than the largest, whose range all share."""
+    peaks = np.abs(x).reshape(-1, x.shape[2]).max(0)
+    small = np.flatnonzero((peaks > 0) & (peaks * BADLY_SCALED < peaks.max()))
+    if not len(small):
+        return ""
+    named = ", ".join(map(str, small[:5])) + (", ..." if len(small) > 5 else "")
+    bits = np.log2(peaks.max() / peaks[small].min())
+    return (
+        f"; WARNING: {len(small)} of {len(peaks)} features ({named}) stay below "
+        f"1/{BADLY_SCALED} of the largest and lose up to {bits:.0f} bits: standardise the inputs "
+        "(a normalization layer costs nothing, it is folded into the weights)"
+    )
 
 
 def _check_rows(x: FloatArray, layer: Embedding) -> None:

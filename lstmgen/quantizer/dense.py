@@ -12,10 +12,9 @@ from ..quantized import SOFTMAX_FRAC, Tables
 from ..quantized_layers import QuantizedDense
 from .modes import DENSE_WEIGHT_BITS
 from .rounding import BEYOND_ANY_FORMAT, fold_bias, to_nearest
-from .rows import weight_fracs
+from .rows import LOWEST_SHIFT, weight_fracs
 
 _MAX_RIGHT_SHIFT = 16
-_LOWEST_SHIFT = -30
 _MAX_RAW_FRAC = 30
 """Most fraction bits of a raw output, so that its real range is never below +-2."""
 
@@ -113,7 +112,7 @@ def _refuse_lost(layer: Dense, quantized: QuantizedDense) -> None:
 
 
 def _refuse_huge(layer: Dense, shift: IntArray) -> None:
-    beyond = shift < _LOWEST_SHIFT
+    beyond = shift < LOWEST_SHIFT
     if beyond.any():
         # Rows that share one F are all beyond: the largest is to blame.
         peaks = np.where(beyond, np.maximum(np.abs(layer.W).max(1), np.abs(layer.b)), 0)

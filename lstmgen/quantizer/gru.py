@@ -6,6 +6,7 @@ import numpy as np
 
 from ..bounds import row_bounds
 from ..layers import Gru
+from ..preconditions import argument_fracs
 from ..qformat import IntArray
 from ..quantized import Tables
 from ..quantized_layers import QuantizedGru
@@ -38,9 +39,7 @@ class _Rows:
     def __init__(self, layer: Gru, mode: Mode, tables: Tables, place: LstmPlace) -> None:
         self.layer, self.mode, self.place, self.tables = layer, mode, place, tables
         self.n = slice(2 * layer.units, 3 * layer.units)
-        self.argument_frac = np.full(3 * layer.units, tables.sigmoid_frac)
-        if layer.cell != "sigmoid":
-            self.argument_frac[self.n] = tables.tanh_frac
+        self.argument_frac = argument_fracs(3 * layer.units, layer.units, layer.cell, tables)
         self.w_frac = weight_fracs(layer.W, mode.input_weights)
         self.u_frac = weight_fracs(layer.U, mode.hidden_weights)
 

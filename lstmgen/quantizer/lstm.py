@@ -8,7 +8,7 @@ import numpy as np
 from ..bounds import row_bounds
 from ..errors import ModelError
 from ..layers import Dense, Lstm
-from ..preconditions import MAX_MID_SHIFT, MAX_PEEPHOLE_SHIFT
+from ..preconditions import MAX_MID_SHIFT, MAX_PEEPHOLE_SHIFT, argument_fracs
 from ..qformat import FloatArray, IntArray, QFormat
 from ..quantized import Tables
 from ..quantized_layers import QuantizedLstm
@@ -68,9 +68,7 @@ class _Rows:
         self.layer, self.mode, self.place = layer, mode, place
         self.h = place.formats.h
         self.variant = _variant(layer, tables, place.formats)
-        self.argument_frac = np.full(4 * layer.units, tables.sigmoid_frac)
-        if layer.cell != "sigmoid":
-            self.argument_frac[2 * layer.units : 3 * layer.units] = tables.tanh_frac
+        self.argument_frac = argument_fracs(4 * layer.units, layer.units, layer.cell, tables)
         self.most_x_shift = MAX_INPUT_SHIFT if mode.hidden == 8 else 0
         self.w_frac = weight_fracs(layer.W, mode.input_weights)
         self.u_frac = weight_fracs(layer.U, mode.hidden_weights)
