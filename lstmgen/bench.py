@@ -13,7 +13,7 @@ from .codegen import Effort
 from .qformat import IntArray
 from .quantized import QuantizedNetwork
 from .target import Target
-from .toolchain.build import Image, Sources, build_image, prefix_of
+from .toolchain.build import Image, Sources, build_image, step_function
 from .toolchain.callgrind import callgrind
 from .toolchain.count import RUN_STEPS, bench_input, measure
 from .toolchain.cycles import Cycles
@@ -208,9 +208,7 @@ def _called(
     image: Image, files: Sources, inputs: tuple[bytes, bytes], steps: int, timeout: float
 ) -> tuple[int | None, Profile]:
     """Return count and profile of one of the `steps` that only the first of two inputs has."""
-    prefix = prefix_of(files)
-    steps_alone = f"void {prefix}_step(" in files[f"{prefix}.h"]
-    function = f"{prefix}_step" if steps_alone else f"{prefix}_run"
+    function = step_function(files)
     more, less = (
         callgrind(image, function, data, image.folder / name, timeout=timeout)
         for name, data in zip(("all", "warm"), inputs, strict=True)

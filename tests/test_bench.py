@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lstmgen.bench import BenchResult, bench, bench_files
+from lstmgen.bench import WHOLE_NOTE, BenchResult, bench, bench_files
 from lstmgen.errors import ToolError
+from lstmgen.quantizer import quantize
 from lstmgen.target import Target, load_target
 from lstmgen.toolchain.profile import Profile
 from lstmgen.verification import default_inputs, verify
@@ -17,6 +18,7 @@ from lstmgen.verification import default_inputs, verify
 from builders import quantized
 from tools import RUNNABLE, need_program, usable
 from toy import MACS, toy_files, toy_inputs
+from variants import VARIANTS, inputs_of
 
 # A step of one set-up, `rounds` of a loop, and a return; beside it what that costs.
 ARM_LOOP = "ldr r3, =%d\n1:\n subs r3, #1\n bne 1b\n bx lr\n .ltorg"
@@ -140,6 +142,16 @@ def test_two_measurements_are_equal(name: str) -> None:
         assert first.instructions_per_step > q.macs_per_step / 16
     assert min(first.code_bytes, first.table_bytes, first.state_bytes) > 50
     assert first.weights_bytes >= sum(layer.wx.size + layer.wh.size for layer in q.lstms)
+
+
+@pytest.mark.parametrize("name", ["cortex-m0", "riscv32", "avr", "host"])
+def test_networks_without_a_step_are_measured_by_a_sequence_of_one(name: str) -> None:
+    network = VARIANTS["bidirectional"]()
+    q = quantize(network, "q7", inputs_of(network), rounding="nearest")
+    result = bench(q, usable(name))
+    assert result.notes[0] == WHOLE_NOTE
+    assert result.instructions_per_step is not None
+    assert result.instructions_per_step > q.macs_per_step / 16
 
 
 def test_the_json_has_the_documented_keys() -> None:

@@ -37,6 +37,8 @@ def emulate(
     model: Path, source: Path, output: Path, raw: bool, force: bool, **options: Any
 ) -> None:
     """The outputs are (B, width), or (B, T, width) for a network that outputs the sequence."""
+    if output.suffix not in ("", ".npy"):
+        raise OutputError(f"{output}: only .npy is written; choose a name that ends so")
     if not force:
         refuse_overwriting(output)
     refuse_input_as_output(output, model, source, options.get("calibration"))

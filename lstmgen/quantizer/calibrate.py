@@ -122,8 +122,8 @@ def _assume(network: Network) -> Ranges:
     if network.input_range is None:
         lo, hi = DEFAULT_RANGE
         note = (
-            f"no calibration data: inputs assumed within {lo:g}..{hi:g}, values beyond "
-            "saturate (give --calibration FILE, or --input-range LO:HI)"
+            f"no calibration data: inputs assumed within {lo:g}..{hi:g}, and what is beyond "
+            "the format for them saturates (give --calibration FILE, or --input-range LO:HI)"
         )
     else:
         lo, hi = network.input_range

@@ -36,7 +36,7 @@ def answer_of(data: bytes) -> bytes:
         try:
             send(process.stdin, data)
             answer = receive(process.stdout)
-            complete = True
+            complete = bool(answer)  # none at all: what it is up to is not known
         finally:
             timer.cancel()
             timer.join()

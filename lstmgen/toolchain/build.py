@@ -116,6 +116,13 @@ def prefix_of(files: Sources) -> str:
     return found[0]
 
 
+def step_function(files: Sources) -> str:
+    """Return the function that takes a step, or a whole sequence where the C has no other."""
+    prefix = prefix_of(files)
+    return f"{prefix}_step" if f"void {prefix}_step(" in files[f"{prefix}.h"] else f"{prefix}_run"
+
+
+
 def model_flags(target: Target, optimize: str) -> tuple[str, ...]:
     """Return the options with which the model itself is compiled."""
     return (f"-std={target.compile.standard}", optimize, *_SECTIONS)

@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 
-from .build import Image, Sources, prefix_of
+from .build import Image, Sources, step_function
 from .callgrind import Costs
 from .cycles import Cycles, estimated_cycles
 from .cycles_avr import avr_cycles
@@ -62,7 +62,7 @@ def profile_step(
     count: the instructions (AVR: cycles) that were counted for this step, which the profile
     has to come to.
     """
-    function = f"{prefix_of(files)}_step"
+    function = step_function(files)
     try:
         executed = executed_step(image, function, x, input_bytes, count, folder, timeout=timeout)
         code = disassemble(image)

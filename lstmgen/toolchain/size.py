@@ -18,6 +18,7 @@ from .build import (
     model_flags,
     object_of,
     prefix_of,
+    step_function,
     write_model,
 )
 from .elf import read_elf
@@ -68,7 +69,7 @@ def footprint(
     layout = layout_flags(target)
     if target.compile.linker_script is None:
         layout = ("-nostdlib", "-static", *layout, "-lgcc")
-    alone = ("-nostartfiles", f"-Wl,-e,{prefix}_step", *roots, *layout, *flags)
+    alone = ("-nostartfiles", f"-Wl,-e,{step_function(files)}", *roots, *layout, *flags)
     link([*objects, memory], elf, target, folder, alone, commands)
 
     linked = read_elf(elf)

@@ -27,9 +27,11 @@
  * A step costs 698 multiply-accumulates. The constants take 1626 bytes of weights and
  * 2048 bytes of tables, an instance 80 bytes of RAM, which the caller owns.
  *
- * There is no heap, no float, no library call and no variable but the caller's: all functions
+ * There is no heap, no float, no library call of its own (a compiler may call memset, memcpy and,
+ * on cores that cannot divide, its division) and no variable but the caller's: all functions
  * are re-entrant, and instances with their own state do not touch each other. No function can
  * fail, and no input from CLASSES_INPUT_MIN to CLASSES_INPUT_MAX can make an accumulator overflow.
+ * "Rule N1" and so on are those of lstmgen's docs/numerics.md.
  *
  * @code
  *   classes_state state;
@@ -62,7 +64,7 @@ extern "C" {
 #define CLASSES_INPUT_FRAC 10
 #define CLASSES_OUTPUT_FRAC 0
 
-/** The least and the greatest input; what lies beyond must be clamped to them. */
+/** The least and the greatest input; the caller clamps to them what lies beyond. */
 #define CLASSES_INPUT_MIN (-4096)
 #define CLASSES_INPUT_MAX 4095
 

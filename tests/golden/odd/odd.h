@@ -29,9 +29,11 @@
  * A step costs 418 multiply-accumulates. The constants take 692 bytes of weights and
  * 1152 bytes of tables, an instance 48 bytes of RAM, which the caller owns.
  *
- * There is no heap, no float, no library call and no variable but the caller's: all functions
+ * There is no heap, no float, no library call of its own (a compiler may call memset, memcpy and,
+ * on cores that cannot divide, its division) and no variable but the caller's: all functions
  * are re-entrant, and instances with their own state do not touch each other. No function can
  * fail, and no input from ODD_INPUT_MIN to ODD_INPUT_MAX can make an accumulator overflow.
+ * "Rule N1" and so on are those of lstmgen's docs/numerics.md.
  *
  * @code
  *   odd_state state;
@@ -64,7 +66,7 @@ extern "C" {
 #define ODD_INPUT_FRAC 6
 #define ODD_OUTPUT_FRAC 15
 
-/** The least and the greatest input; what lies beyond must be clamped to them. */
+/** The least and the greatest input; the caller clamps to them what lies beyond. */
 #define ODD_INPUT_MIN (-128)
 #define ODD_INPUT_MAX 127
 
