@@ -19,7 +19,7 @@ from ..errors import ModelError
 from ..npz import Array
 from .formats import need
 from .hdf5_child import shortened
-from .hdf5_server import answer_of
+from .hdf5_server import answer_of, stop
 
 MAX_FILE = 1 << 28
 """Largest file in bytes; the optimizer's state is in it."""
@@ -82,6 +82,7 @@ def read_hdf5(file: str | os.PathLike[str] | bytes, source: str) -> Hdf5:
             arrays = {key: found[key] for key in found.files}
         meta = json.loads(arrays.pop("meta").tobytes())
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        stop()  # what answers so is not to be asked again
         raise broken from None
     if meta["error"]:
         raise ModelError(f"{source} {meta['error']}")
