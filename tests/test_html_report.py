@@ -253,7 +253,6 @@ def test_plots_need_the_extra(folder, monkeypatch):
 
 
 def test_plots(folder):
-    pytest.importorskip("matplotlib")
     done = run("--plots", "plots")
     files = sorted(path.name for path in (folder / "plots").iterdir())
     assert f"plots: {len(files)} plots" in done.stderr

@@ -338,7 +338,7 @@ CALLGRIND = """
 version: 1
 positions: instr line
 events: Ir
-ob=/tmp/image/bench.elf
+ob=/image/bench.elf
 fl=model.c
 fn=model_step
 0x10 3 5
@@ -363,7 +363,7 @@ fn=memcpy
 
 
 def test_callgrinds_output_is_read() -> None:
-    step, helper = ("/tmp/image/bench.elf", "model_step"), ("/tmp/image/bench.elf", "helper")
+    step, helper = ("/image/bench.elf", "model_step"), ("/image/bench.elf", "helper")
     memcpy = ("/lib/libc.so", "memcpy")
     costs = read_costs(CALLGRIND, 45)
     assert costs == Costs(
@@ -372,7 +372,7 @@ def test_callgrinds_output_is_read() -> None:
         (Call(step, 0x14, memcpy, 30), Call(step, 0x18, helper, 2)),
     )
     own = {0x14: "matrix_vector", 0x18: "elementwise", 0x9000: "elementwise"}
-    assert parts_of_costs(costs, own, "/tmp/image/bench.elf") == Parts(38, 2, 5)
+    assert parts_of_costs(costs, own, "/image/bench.elf") == Parts(38, 2, 5)
 
 
 def test_a_circle_of_calls_ends() -> None:

@@ -3,10 +3,10 @@
 import os
 import re
 import zipfile
-import zlib
 from pathlib import Path
 
 from ..errors import ModelError
+from ..npz import BROKEN
 from . import keras_cells, keras_guess
 from .hdf5 import MAX_FILE, read_hdf5
 from .keras_config import Config, chain_of, parse
@@ -18,11 +18,6 @@ MAX_CONFIG = 1 << 24
 """Largest config in bytes."""
 
 _WEIGHTS = "model.weights.h5"
-
-_BROKEN = (
-    OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, LookupError,
-    NotImplementedError, OverflowError,
-)  # fmt: skip
 
 
 def read(path: str | os.PathLike[str], options: ReadOptions) -> Draft:
@@ -52,7 +47,7 @@ def _read_archive(path: str | os.PathLike[str], source: str, name: str) -> Draft
             if "metadata.json" in archive.namelist():
                 metadata = parse(_member(archive, "metadata.json", MAX_CONFIG, source), source)
             data = _member(archive, _WEIGHTS, MAX_FILE, source)
-    except _BROKEN as error:
+    except BROKEN as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelError(
             f"{source} is damaged or truncated ({reason!a}); write or copy it anew"
