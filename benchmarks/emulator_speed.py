@@ -61,7 +61,7 @@ def example() -> Network:
 
 def emulation(network: Network, precision: str, x: np.ndarray) -> Callable[[], object]:
     q = quantize(network, precision, x, rounding="nearest")
-    raw = q.x.to_raw(x)
+    raw = q.to_raw(x)
     emulator = Emulator(q)
 
     def run() -> object:

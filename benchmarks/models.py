@@ -97,7 +97,7 @@ def har_inference(precision: Precision) -> tuple[int, int, int]:
         result = bench_files(
             files,
             target,
-            q.x.to_raw(windows[0]),
+            q.to_raw(windows[0]),
             input_bytes=q.x.storage_bits // 8,
             precision=precision,
             macs_per_step=q.macs_per_step,

@@ -80,7 +80,7 @@ def compare(
 
     out: a folder built for the target, or None to generate one for it now.
     """
-    x = q.x.to_raw(np.asarray(data.x[:VERIFIED_SEQUENCES, :64], np.float64))
+    x = q.to_raw(np.asarray(data.x[:VERIFIED_SEQUENCES, :64], np.float64))
     result = verify(q, out, target, x)
     return (
         f"equal, {result.values}" if result.equal else f"DIFFERS: {result.message}"

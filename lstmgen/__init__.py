@@ -3,7 +3,7 @@
     network = lstmgen.load("model.npz")
     q = lstmgen.quantize(network, "w8a16", calibration)
     emulator = lstmgen.Emulator(q, batch=len(x))
-    y = q.y.to_real(emulator.run(q.x.to_raw(x)))
+    y = q.y.to_real(emulator.run(q.to_raw(x)))
     files = lstmgen.build(q, lstmgen.load_target("arm"), name="kws")
 """
 

@@ -39,6 +39,7 @@ from .quantized_layers import (
     integers_of,
     kind_of,
 )
+from .scaling import InputScaling
 
 KEY = "lstmgen_quantized"
 """The array that holds the description; its presence tells an artefact from a model."""
@@ -64,6 +65,7 @@ _CHOICES: dict[str, tuple[str, ...] | type] = {
 """Fields of recurrent layers that have a default, and what they may hold."""
 
 _TABLES = ("sigmoid", "tanh", "exp2")
+_SCALING = "input"
 
 
 def save(q: QuantizedNetwork, path: str | os.PathLike[str]) -> None:
@@ -95,6 +97,9 @@ def to_arrays(q: QuantizedNetwork) -> dict[str, Array]:
         arrays[f"tables.{name}"] = _smallest(getattr(q.tables, name))
     for name in q.hard_functions:
         arrays[f"tables.{name}"] = _smallest(q.tables.of(name))
+    if q.scaling is not None:
+        arrays[f"{_SCALING}.shift"] = _smallest(q.scaling.shift)
+        arrays[f"{_SCALING}.offset"] = _smallest(q.scaling.offset)
     for part in q.parts:
         for name, array in integers_of(part).items():
             if array.ndim:
@@ -246,6 +251,9 @@ def _build(description: dict[str, Any], arrays: Mapping[str, Array]) -> Quantize
     sigmoid, tanh, exp2 = (integers(f"tables.{name}") for name in _TABLES)
     if len(description["layers"]) > MAX_LAYERS:
         raise ValueError(f"{len(description['layers'])} layers, more than {MAX_LAYERS}")
+    scaling = None
+    if f"{_SCALING}.shift" in arrays:
+        scaling = InputScaling(integers(f"{_SCALING}.shift"), integers(f"{_SCALING}.offset"))
     return QuantizedNetwork(
         name=str(description["name"]),
         precision=description["precision"],
@@ -254,6 +262,7 @@ def _build(description: dict[str, Any], arrays: Mapping[str, Array]) -> Quantize
         layers=tuple(layer(entry) for entry in description["layers"]),
         notes=tuple(str(note) for note in description["notes"]),
         calibrated=bool(description["calibrated"]),
+        scaling=scaling,
     )
 
 

@@ -1,5 +1,7 @@
 """Whether the layers of an artefact file fit together, before their integers are looked at."""
 
+import numpy as np
+
 from .layers import ACTIVATIONS, HEADS
 from .network import MAX_WEIGHTS, MAX_WIDTH
 from .qformat import QFormat
@@ -14,6 +16,7 @@ from .quantized_layers import (
     QuantizedRecurrent,
     integers_of,
 )
+from .scaling import MAX_INPUT_OFFSET, MAX_INPUT_SCALE
 
 MOST_BITS = 32
 """The widest format of a value."""
@@ -44,6 +47,7 @@ def structure_problems(q: QuantizedNetwork) -> list[str]:
                 f"{above.name} takes {above.inputs} values of {above.x}; expected "
                 f"{below.width} of {below.y}, as {below.name} hands on"
             )
+    problems += _scaling_problems(q)
     for layer in q.layers:
         problems += _format_problems(layer, q, last=layer is q.layers[-1])
     between = {layer.y.storage_bits for layer in q.layers[: q.last_recurrent + 1]}
@@ -111,6 +115,25 @@ def _size_problems(q: QuantizedNetwork) -> list[str]:
     tables = sum(p.table.size for p in q.parts if isinstance(p, QuantizedEmbedding))
     if q.macs_per_step + tables > MAX_WEIGHTS:
         problems.append(f"{q.macs_per_step + tables} weights; expected at most {MAX_WEIGHTS}")
+    return problems
+
+
+def _scaling_problems(q: QuantizedNetwork) -> list[str]:
+    """Return what of the features' own formats is wrong."""
+    if q.scaling is None:
+        return []
+    shift, offset = q.scaling.shift, q.scaling.offset
+    if isinstance(q.layers[0], QuantizedEmbedding):
+        return ["an embedding's input has no formats of features"]
+    if shift.shape != (q.inputs,) or offset.shape != (q.inputs,):
+        return [f"input: formats for {shift.shape}, {offset.shape} features of {q.inputs}"]
+    problems = []
+    if shift.min() < 0 or shift.max() > MAX_INPUT_SCALE:
+        problems.append(
+            f"input.shift spans {shift.min()}..{shift.max()}; expected 0..{MAX_INPUT_SCALE}"
+        )
+    if np.abs(offset).max() > MAX_INPUT_OFFSET:
+        problems.append(f"input.offset reaches beyond {MAX_INPUT_OFFSET}")
     return problems
 
 

@@ -53,10 +53,10 @@ def emulate(
         for start in range(0, x.shape[1], length):
             steps = slice(start, min(start + length, x.shape[1]))
             real = np.asarray(x[rows, steps], np.float64)
-            y = emulator.run(q.x.to_raw(real), None if lengths is None else lengths[rows])
+            y = emulator.run(q.to_raw(real), None if lengths is None else lengths[rows])
             wanted = q.outputs == "sequence" or steps.stop == x.shape[1]
             done = batch * (steps.stop - steps.start)
-            yield Chunk(rows, steps, y if wanted else None, done, q.x.count_clipped(real))
+            yield Chunk(rows, steps, y if wanted else None, done, q.count_clipped(real))
 
 
 def output_shape(q: QuantizedNetwork, x: NDArray[Any]) -> tuple[int, ...]:

@@ -150,7 +150,7 @@ class _Tally:
         """Run the sequences `rows`, each of `length` steps."""
         q, network = self.q, self.network
         x = np.asarray(self.data.x[rows, :length], np.float64)
-        raw = q.x.to_raw(x)
+        raw = q.to_raw(x)
         self.emulator.reset(len(x))
         trace = self.emulator.trace(raw)
         exact = reference.run(network, x)
@@ -162,14 +162,15 @@ class _Tally:
         else:
             y_raw = Emulator(q, batch=len(x)).run(raw)
         y = q.y.to_real(y_raw)
-        self._stages(exact.y, y, known, q.x.to_real(raw))
+        scaled = x if q.scaling is None else q.scaling.scaled(q.x, x)
+        self._stages(exact.y, y, known, q.input_to_real(raw))
         for name, errors in self.errors.items():
             # In the order in which the layer takes its steps: there errors could pile up.
             order = slice(None, None, -1 if name in self.backward else 1)
             values = (exact.layers[name], known[name]) if name else (exact.y, y)
             errors.add(values[0][:, order], values[1][:, order])
         for (name, what), magnitudes in self.magnitudes.items():
-            source = {"input": x, "output": exact.y}.get(what)
+            source = {"input": scaled, "output": exact.y}.get(what)
             if source is None:
                 source = (exact.cells if what == "cell" else exact.layers)[name]
             magnitudes.add(source)

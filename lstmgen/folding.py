@@ -28,6 +28,16 @@ class Affine:
         """Return (x - mean) / deviation."""
         return cls(name, 1.0 / deviation, -mean / deviation)
 
+    def moved(self, weights: FloatArray) -> FloatArray:
+        """Return (rows,) what the offset adds to sums by `weights` (rows, n).
+
+        Added from left to right, so that it is the same to the last bit on any machine.
+        """
+        total = np.zeros(len(weights))
+        for column, offset in zip(weights.T, self.offset, strict=True):
+            total += column * offset
+        return total
+
 
 def fold(layers: Iterable[Layer | Affine]) -> list[Layer]:
     """Return the layers with every Affine folded into the one behind it.
@@ -105,7 +115,7 @@ def _weighted(affine: Affine, layer: Weighted) -> Weighted:
         return layer
     if layer.b.shape != layer.W.shape[:1]:
         return layer
-    return replace(layer, W=layer.W * affine.scale, b=layer.b + layer.W @ affine.offset)
+    return replace(layer, W=layer.W * affine.scale, b=layer.b + affine.moved(layer.W))
 
 
 def _into(layer: Dense, affine: Affine) -> Dense:

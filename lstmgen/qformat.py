@@ -45,14 +45,20 @@ class QFormat:
 
     def to_raw(self, real: ArrayLike) -> IntArray:
         """Quantize: round to nearest, ties up, clamp (rule N1). NaN becomes 0."""
-        scaled = np.floor(np.asarray(real, np.float64) * 2.0**self.frac + 0.5)
-        clamped = np.clip(np.nan_to_num(scaled, nan=0.0), self.lo, self.hi)
+        return self.limited(np.floor(np.asarray(real, np.float64) * 2.0**self.frac + 0.5))
+
+    def limited(self, values: FloatArray) -> IntArray:
+        """Return whole numbers, kept within the format, as integers. NaN becomes 0."""
+        clamped = np.clip(np.nan_to_num(values, nan=0.0), self.lo, self.hi)
         return np.asarray(clamped, np.int64)
 
     def count_clipped(self, real: ArrayLike) -> int:
         """Return how many of the values `to_raw` limits to the format."""
-        rounded = np.floor(np.asarray(real, np.float64) * 2.0**self.frac + 0.5)
-        return int(np.count_nonzero((rounded < self.lo) | (rounded > self.hi)))
+        return self.count_beyond(np.floor(np.asarray(real, np.float64) * 2.0**self.frac + 0.5))
+
+    def count_beyond(self, values: FloatArray) -> int:
+        """Return how many whole numbers `limited` limits."""
+        return int(np.count_nonzero((values < self.lo) | (values > self.hi)))
 
     def to_real(self, raw: ArrayLike) -> FloatArray:
         """Return the real values of the integers `raw`."""

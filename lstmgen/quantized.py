@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .network import Outputs
-from .qformat import IntArray, QFormat
+from .qformat import FloatArray, IntArray, QFormat
 from .quantized_layers import (
     QuantizedBidirectional,
     QuantizedDense,
@@ -26,6 +27,7 @@ from .quantized_layers import (
     kind_of,
     parts_of,
 )
+from .scaling import InputScaling
 
 NUMERICS_VERSION = 1
 """The version of docs/numerics.md; any change of an integer raises it."""
@@ -90,6 +92,7 @@ class QuantizedNetwork:
 
     notes: what was assumed or chosen on the way, a sentence each, for the user to see.
     calibrated: whether the formats come from calibration data.
+    scaling: how features of the input differ from its format x; None where none does.
     """
 
     name: str
@@ -99,6 +102,25 @@ class QuantizedNetwork:
     layers: tuple[QuantizedLayer, ...]
     notes: tuple[str, ...] = ()
     calibrated: bool = False
+    scaling: InputScaling | None = None
+
+    def to_raw(self, real: ArrayLike) -> IntArray:
+        """Quantize real inputs (..., n): round to nearest, ties up, clamp (rule N1)."""
+        if self.scaling is None:
+            return self.x.to_raw(real)
+        return self.x.limited(self.scaling.unlimited(self.x, real))
+
+    def input_to_real(self, raw: ArrayLike) -> FloatArray:
+        """Return the real values of raw inputs (..., n)."""
+        if self.scaling is None:
+            return self.x.to_real(raw)
+        return self.scaling.to_real(self.x, raw)
+
+    def count_clipped(self, real: ArrayLike) -> int:
+        """Return how many of the inputs `to_raw` limits to the format."""
+        if self.scaling is None:
+            return self.x.count_clipped(real)
+        return self.x.count_beyond(self.scaling.unlimited(self.x, real))
 
     @property
     def inputs(self) -> int:
@@ -181,6 +203,9 @@ class QuantizedNetwork:
             _feed(sha, table)
         for name in self.hard_functions:
             _feed(sha, self.tables.of(name))
+        if self.scaling is not None:
+            _feed(sha, self.scaling.shift)
+            _feed(sha, self.scaling.offset)
         for layer in self.layers:
             if isinstance(layer, QuantizedBidirectional):
                 sha.update(f"bidirectional {layer.merge} {layer.ends} {layer.y}".encode())

@@ -124,8 +124,8 @@ def measure_accuracy(network: Network, q: QuantizedNetwork, data: Dataset) -> Ac
     length = chunk_sequences(q, data.x.shape[1])
     for first in range(0, len(data.x), length):
         x = np.asarray(data.x[first : first + length], np.float64)
-        raw = q.x.to_raw(x)
-        saturated_inputs += q.x.count_clipped(x)
+        raw = q.to_raw(x)
+        saturated_inputs += q.count_clipped(x)
         lengths = None if data.lengths is None else data.lengths[first : first + length]
         emulator.reset(len(x))
         trace = emulator.trace(raw)

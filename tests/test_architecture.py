@@ -11,7 +11,7 @@ from conftest import ROOT
 PACKAGE = ROOT / "lstmgen"
 
 LAYERS = [
-    {"errors", "paths", "qformat"},
+    {"errors", "paths", "qformat", "scaling"},
     {"layers", "network", "npz", "weights", "schema", "schema_kinds",
      "schema_layers", "quantized", "quantized_layers", "target", "bounds", "preconditions",
      "artefact", "artefact_structure", "dataset", "folding"},

@@ -176,8 +176,10 @@ def test_notes_say_how_weights_were_rounded():
     note = quantize(network, "w8a16", x).notes[-1]
     assert note.startswith("rounding compensated")
     assert "dB on held-back calibration data, to nearest" in note
-    alone = quantize(network, "w8a16", x[:1]).notes[-1]
-    assert alone == "rounding compensated, dense layers refitted"
+    one_recording = quantize(network, "w8a16", x[:1]).notes[-1]
+    assert "dB on held-back calibration data, to nearest" in one_recording
+    one_step = quantize(network, "w8a16", x[:1, :1]).notes[-1]
+    assert one_step == "rounding compensated, dense layers refitted"
     with pytest.raises(ModelError, match="expected one of auto, nearest, compensated"):
         quantize(network, "w8a16", x, rounding="up")  # type: ignore[arg-type]
 

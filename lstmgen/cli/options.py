@@ -140,6 +140,10 @@ def _quantize_options(command: Command, several: bool) -> Command:
             "[default: auto, the best on held-back calibration data]",
         ),
         click.option(
+            "--common-input", is_flag=True, default=None,
+            help="One format for all features of the input, even if others would be better.",
+        ),
+        click.option(
             "--table-bits", type=click.IntRange(6, 11),
             help="2^N words per activation table instead of the precision's own.",
         ),
@@ -216,6 +220,7 @@ def load_source(model: Path, options: dict[str, Any]) -> Source:
         None if calibration is None else load_calibration(calibration, network.inputs),
         options.get("table_bits"),
         rounding=cast("Rounding", options.get("rounding") or "auto"),
+        common_input=bool(options.get("common_input")),
     )
     return Source(q, network, _stem(model))
 

@@ -77,7 +77,7 @@ def verify(
 def _inputs(q: QuantizedNetwork, source: Path | None, steps: int) -> IntArray:
     if source is None:
         return default_inputs(q, np.random.default_rng(_SEED), steps=steps)
-    return q.x.to_raw(load_dataset(source, q.inputs).x)
+    return q.to_raw(load_dataset(source, q.inputs).x)
 
 
 def _default_targets(model: Path) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ from ..quantized_layers import (
 from .ctext import check_name, comment_text, unique_names
 from .describe import dense_view, lstm_view
 from .describe_variants import embedding_view, gru_view
+from .features import FeaturesView, features_view
 from .gru import LayerView, RecurrentView
 from .kernels import Effort, choose, choose_dense
 from .layers import DenseView, EmbeddingView, LstmView
@@ -44,6 +45,7 @@ class ModelView:
         none). copied_h: where its values are the output, the expression that head copies from.
     whole: how a network that needs whole sequences is run, None for one that streams.
     input_lo, input_hi: the least and the greatest input.
+    features: how the input's features differ from its format x; None where none does.
     line_tables: whether the tables of activations are lines (layout/tables.py).
     """
 
@@ -70,6 +72,7 @@ class ModelView:
     whole: Whole | None
     input_lo: int
     input_hi: int
+    features: FeaturesView | None
     macs: int
     notes: tuple[str, ...]
 
@@ -256,6 +259,7 @@ def model_view(
         whole=whole,
         input_lo=q.input_span[0],
         input_hi=q.input_span[1],
+        features=None if q.scaling is None else features_view(q.x, q.scaling),
         macs=q.macs_per_step,
         notes=tuple(comment_text(note) for note in q.notes),
     )

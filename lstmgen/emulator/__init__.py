@@ -33,7 +33,7 @@ __all__ = ["Emulator", "LstmState"]
 class Emulator:
     """A quantized network with its state, for a batch of independent sequences.
 
-    All values are raw integers in the formats of the network; `q.x.to_raw` quantizes an
+    All values are raw integers in the formats of the network; `q.to_raw` quantizes an
     input, `q.y.to_real` gives an output's real value. Raises ModelError for inputs of
     another shape, RangeError for integers beyond the input's format.
 
@@ -149,12 +149,12 @@ class Emulator:
                 f"{len(x)} sequences for a state of {self._batch}; call reset(batch={len(x)})"
             )
         if x.dtype.kind not in "iu":
-            raise ModelError(f"inputs are of type {x.dtype}; expected integers: q.x.to_raw(x)")
+            raise ModelError(f"inputs are of type {x.dtype}; expected integers: q.to_raw(x)")
         lo, hi = self.q.input_span
         if x.min() < lo or x.max() > hi:
             raise RangeError(
                 f"inputs span {x.min()}..{x.max()}; expected {lo}..{hi}, the "
-                f"range of {self.q.x} in {self.q.x.bits} bits: q.x.to_raw(x)"
+                f"range of {self.q.x} in {self.q.x.bits} bits: q.to_raw(x)"
             )
 
     def _walk(self, x: IntArray, outputs: str) -> Iterator[tuple[str, Values]]:

@@ -19,6 +19,7 @@ from ..quantized_layers import (
 )
 from .calibrate import MAX_PEAK, MIN_PEAK, Ranges, measure
 from .choice import choose
+from .conditioning import plan, possible
 from .dense import DensePlace, quantize_dense
 from .formats import Formats, common_formats, formats_of
 from .gru import quantize_gru
@@ -37,6 +38,7 @@ def quantize(
     table_bits: int | None = None,
     mid_shift: bool | None = None,
     rounding: Rounding = "auto",
+    common_input: bool = False,
 ) -> QuantizedNetwork:
     """Quantize `network` by docs/numerics.md and prove that nothing overflows.
 
@@ -48,6 +50,8 @@ def quantize(
         in the layers where that promises to be worth its instructions.
     rounding: "nearest", "compensated" (errors of a row's weights make up for each other), or
         "auto": what of both and of further choices is best on held-back calibration data.
+    common_input: whether all features of the input have one format, with no offsets, even
+        where "auto" would find others to be better.
     Raises ModelError for calibration data that does not fit, and for weights so large that
     no format holds them.
     """
@@ -64,13 +68,19 @@ def quantize(
     ranges = measure(network, calibration)
 
     def make(recipe: Recipe, data: FloatArray) -> QuantizedNetwork:
-        own = measure(network, data)
-        return _quantized(network, precision, bits, own, recipe, data)
+        return _conditioned(network, precision, bits, recipe, data)
 
-    # First, as it refuses what no rounding can hold.
-    q = _quantized(
-        network, precision, bits, ranges, Recipe(mid_shift=mid_shift), calibration
-    )
+    refused = None
+    try:
+        # First, as it refuses what no rounding can hold.
+        q = _quantized(
+            network, precision, bits, ranges, Recipe(mid_shift=mid_shift), calibration
+        )
+    except ModelError as error:
+        # Formats of single features may hold what a common one does not.
+        if calibration is None or rounding != "auto" or common_input:
+            raise
+        refused = error
     if calibration is None:
         note = "no calibration data: weights are rounded to nearest"
         return replace(q, notes=(*q.notes, note))
@@ -79,15 +89,47 @@ def quantize(
     recipe = Recipe(compensated=True, refit_dense=True, mid_shift=mid_shift)
     note = f"rounding {recipe}"
     data = np.asarray(calibration, np.float64)
-    if rounding == "auto" and len(data) > 1:
-        chosen = choose(network, precision, data, make, recipe)
+    if rounding == "auto" and data.shape[0] * data.shape[1] > 1:
+        width = _input_bits(network, mode, recipe)
+        ways = [] if common_input else possible(network, data, width)
+        chosen = choose(network, precision, data, make, recipe, ways)
         recipe = chosen.recipe
+        if refused is not None and recipe == Recipe(mid_shift=mid_shift):
+            raise refused
+        nearest = "no format" if refused is not None else f"{chosen.nearest:.1f} dB"
         note = (
             f"rounding {recipe}: {chosen.decibel:.1f} dB on held-back calibration data, "
-            f"to nearest {chosen.nearest:.1f} dB"
+            f"to nearest {nearest}"
         )
-    q = _quantized(network, precision, bits, ranges, recipe, calibration)
+    elif refused is not None:
+        raise refused
+    q = make(recipe, data)
     return replace(q, notes=(*q.notes, note))
+
+
+def _conditioned(
+    network: Network, precision: Precision, bits: int, recipe: Recipe, data: FloatArray
+) -> QuantizedNetwork:
+    """Quantize by a recipe, its conditioning of the inputs included."""
+    plain, found = network, None
+    if recipe.input_cap or recipe.input_offset:
+        width = _input_bits(network, MODES[precision], recipe)
+        ways = recipe.input_cap, recipe.input_offset, recipe.input_spare
+        found = plan(network, data, width, *ways)
+    if found is not None:
+        network, data = found.network(network), found.applied(data)
+    q = _quantized(network, precision, bits, measure(network, data), recipe, data)
+    if found is None:
+        return q
+    notes = (*plain.notes, f"inputs by feature: {found}", *q.notes[len(plain.notes) :])
+    return replace(q, scaling=found.integers(q.x.frac), notes=notes)
+
+
+def _input_bits(network: Network, mode: Mode, recipe: Recipe) -> int:
+    """Return the width of the network's input."""
+    if isinstance(network.layers[0], Dense):
+        return 16 if recipe.wide_input else mode.hidden
+    return mode.input
 
 
 def _quantized(
@@ -164,9 +206,7 @@ class _Chain:
 
     def _input(self) -> QFormat:
         """Return the format of the network's input."""
-        width = self.mode.input
-        if isinstance(self.network.layers[0], Dense):
-            width = 16 if self.recipe.wide_input else self.mode.hidden
+        width = _input_bits(self.network, self.mode, self.recipe)
         frac = max_frac(self.ranges.input, width) - self.recipe.guard_bits
         return QFormat(width, max(frac, MIN_FRAC))
 

@@ -1,7 +1,7 @@
 """The choice among recipes by calibration data that the weights were not rounded by."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,13 +24,15 @@ ROUNDS = 2
 MOST_VALUES = 1 << 20
 """Most values, time steps times widths of layers, of a fold: the choice takes seconds."""
 
+_SATURATING = ("argmax", "softmax", "sigmoid")
+
 Maker = Callable[[Recipe, FloatArray], QuantizedNetwork]
 """Quantizes the network by a recipe, on the calibration data given."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The recipe, and the SQNR in dB on held-back data of it and of rounding to nearest."""
+    """The recipe; the SQNR in dB on held-back data (`_sqnr`) of it and of rounding to nearest."""
 
     recipe: Recipe
     decibel: float
@@ -38,12 +40,17 @@ class Chosen:
 
 
 def choose(
-    network: Network, precision: str, calibration: FloatArray, make: Maker, start: Recipe
+    network: Network,
+    precision: str,
+    calibration: FloatArray,
+    make: Maker,
+    start: Recipe,
+    conditionings: Sequence[tuple[int, bool]] = (),
 ) -> Chosen:
     """Return the best recipe that single changes of `start` lead to, never worse than nearest.
 
     Each is made on one half of the sequences and judged on the other, and the other way round.
-    calibration: (B, T, n) with B >= 2.
+    calibration: (B, T, n) with B T >= 2. conditionings: of the inputs, those to try.
     """
     folds = _folds(network, calibration)
     expected = [reference.run(network, held) for _, held in folds]
@@ -54,7 +61,7 @@ def choose(
             try:
                 pairs = zip(folds, expected, strict=True)
                 values = [_sqnr(network, make(recipe, own), held, y) for (own, held), y in pairs]
-                known[recipe] = sum(values) / len(values)
+                known[recipe] = _joined(values)
             except ModelError:
                 # Half of the data may be too little, silence for one.
                 known[recipe] = -math.inf
@@ -64,8 +71,9 @@ def choose(
     best = start
     for _ in range(ROUNDS):
         before = best
-        for other in best.variations(precision, isinstance(network.layers[0], Dense)):
-            if score(other) > score(best) + MARGIN_DB:
+        dense_first = isinstance(network.layers[0], Dense)
+        for other in best.variations(precision, dense_first, conditionings):
+            if score(other) - other.price > score(best) - best.price + MARGIN_DB:
                 best = other
         if best == before:
             break
@@ -74,8 +82,17 @@ def choose(
     return Chosen(best, score(best), score(nearest))
 
 
+def _joined(decibels: Sequence[float]) -> float:
+    """Return the SQNR in dB of the mean noise: one bad fold weighs more than one that is good."""
+    noise = [10 ** (-value / 10) for value in decibels]
+    return -10 * math.log10(sum(noise) / len(noise))
+
+
 def _folds(network: Network, x: FloatArray) -> list[tuple[FloatArray, FloatArray]]:
     """Return both ways to split the sequences in what rounds and what judges."""
+    if len(x) == 1:
+        # One long recording: its halves in time.
+        x = x[0, : x.shape[1] // 2 * 2].reshape(2, -1, x.shape[2])
     width = network.inputs + sum(layer.width for layer in network.layers)
     most = max(1, MOST_VALUES // (x.shape[1] * width))
     halves = x[::2], x[1::2]
@@ -86,14 +103,24 @@ def _folds(network: Network, x: FloatArray) -> list[tuple[FloatArray, FloatArray
 def _sqnr(
     network: Network, q: QuantizedNetwork, x: FloatArray, expected: reference.Trace
 ) -> float:
-    """Return the SQNR in dB of the outputs; of an argmax that of the last recurrent layer."""
-    raw: IntArray = q.x.to_raw(x)
+    """Return the SQNR in dB by which recipes are compared: of the outputs.
+
+    Of an argmax it is that of the last recurrent layer, of a softmax or sigmoid the mean of both:
+    saturated outputs hang on the few undecided sequences, which are others in use.
+    """
+    raw: IntArray = q.to_raw(x)
     emulator = Emulator(q, batch=len(x))
-    if network.activation == "argmax":
+    found = []
+    if network.activation in _SATURATING:
         name, fmt = q.recurrent[-1].name, q.recurrent[-1].h
-        got, wanted = fmt.to_real(emulator.trace(raw)[name]), expected.layers[name]
-    else:
-        got, wanted = q.y.to_real(emulator.run(raw)), expected.y
+        found.append(_decibel(fmt.to_real(emulator.trace(raw)[name]), expected.layers[name]))
+        emulator.reset(len(x))
+    if network.activation != "argmax":
+        found.append(_decibel(q.y.to_real(emulator.run(raw)), expected.y))
+    return sum(found) / len(found)
+
+
+def _decibel(got: FloatArray, wanted: FloatArray) -> float:
     noise = float(np.sum((got - wanted) ** 2))
     signal = float(np.sum(wanted**2))
     if not signal or not math.isfinite(signal):
