@@ -1,5 +1,6 @@
 """From a float network to integers: formats, rounding and the overflow proof."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from ..quantized_layers import (
     QuantizedRecurrent,
 )
 from .calibrate import MAX_PEAK, MIN_PEAK, Ranges, measure
-from .choice import choose
+from .choice import choose, wide_inputs
 from .dense import DensePlace, quantize_dense
 from .formats import Formats, common_formats, formats_of
 from .gru import quantize_gru
@@ -27,6 +28,7 @@ from .modes import MODES, Mode
 from .recipe import ROUNDINGS, Recipe, Rounding
 from .refine import PASSES, Refiner
 from .tables import load_tables
+from .widths import Widths
 
 __all__ = ["MODES", "ROUNDINGS", "Rounding", "quantize"]
 
@@ -37,6 +39,8 @@ def quantize(
     table_bits: int | None = None,
     mid_shift: bool | None = None,
     rounding: Rounding = "auto",
+    widths: Mapping[str, int | str] | None = None,
+    input_bits: int | None = None,
 ) -> QuantizedNetwork:
     """Quantize `network` by docs/numerics.md and prove that nothing overflows.
 
@@ -48,8 +52,10 @@ def quantize(
         in the layers where that promises to be worth its instructions.
     rounding: "nearest", "compensated" (errors of a row's weights make up for each other), or
         "auto": what of both and of further choices is best on held-back calibration data.
-    Raises ModelError for calibration data that does not fit, and for weights so large that
-    no format holds them.
+    widths: bits, 8 or 16, of single layers' weights, such as {"lstm0.U": 16, "head.W": 8}.
+    input_bits: of the network's input, 8 to 16; None: the precision's, or in q7 by "auto".
+    Raises ModelError for calibration data that does not fit, for weights so large that no
+    format holds them, and for widths of what is no layer.
     """
     if precision not in PRECISIONS:
         raise ModelError(f"precision {precision!r}; expected one of {', '.join(PRECISIONS)}")
@@ -61,32 +67,33 @@ def quantize(
         raise ModelError(
             f"table bits {bits}; expected {TABLE_BITS.start} to {TABLE_BITS.stop - 1}"
         )
+    chosen_widths = Widths.of(network, widths or {}, input_bits)
     ranges = measure(network, calibration)
 
     def make(recipe: Recipe, data: FloatArray) -> QuantizedNetwork:
         own = measure(network, data)
-        return _quantized(network, precision, bits, own, recipe, data)
+        return _quantized(network, precision, bits, own, recipe, chosen_widths, data)
 
+    start = Recipe(mid_shift=mid_shift, input_bits=input_bits)
     # First, as it refuses what no rounding can hold.
-    q = _quantized(
-        network, precision, bits, ranges, Recipe(mid_shift=mid_shift), calibration
-    )
+    q = _quantized(network, precision, bits, ranges, start, chosen_widths, calibration)
     if calibration is None:
         note = "no calibration data: weights are rounded to nearest"
         return replace(q, notes=(*q.notes, note))
     if rounding == "nearest":
         return q
-    recipe = Recipe(compensated=True, refit_dense=True, mid_shift=mid_shift)
+    recipe = replace(start, compensated=True, refit_dense=True)
     note = f"rounding {recipe}"
     data = np.asarray(calibration, np.float64)
     if rounding == "auto" and len(data) > 1:
-        chosen = choose(network, precision, data, make, recipe)
+        wide = wide_inputs(network, precision) if input_bits is None else ()
+        chosen = choose(network, precision, data, make, recipe, wide)
         recipe = chosen.recipe
         note = (
             f"rounding {recipe}: {chosen.decibel:.1f} dB on held-back calibration data, "
             f"to nearest {chosen.nearest:.1f} dB"
         )
-    q = _quantized(network, precision, bits, ranges, recipe, calibration)
+    q = _quantized(network, precision, bits, ranges, recipe, chosen_widths, calibration)
     return replace(q, notes=(*q.notes, note))
 
 
@@ -96,16 +103,18 @@ def _quantized(
     bits: int,
     ranges: Ranges,
     recipe: Recipe,
+    widths: Widths,
     calibration: FloatArray | None,
 ) -> QuantizedNetwork:
-    chain = _Chain(network, precision, bits, ranges, recipe, calibration)
+    own = widths.with_input(network, MODES[precision], recipe.input_bits)
+    chain = _Chain(network, precision, bits, ranges, recipe, own, calibration)
     q = QuantizedNetwork(
         name=network.name,
         precision=precision,
         outputs=network.outputs,
         tables=chain.tables,
         layers=tuple(chain.layers()),
-        notes=(*network.notes, ranges.note),
+        notes=(*network.notes, ranges.note, *widths.notes(network, own)),
         calibrated=ranges.measured,
     )
     check(q)
@@ -123,9 +132,11 @@ class _Chain:
         bits: int,
         ranges: Ranges,
         recipe: Recipe,
+        widths: Widths,
         calibration: FloatArray | None,
     ) -> None:
         self.network, self.ranges, self.recipe = network, ranges, recipe
+        self.widths = widths
         self.mode = MODES[precision]
         hard = {part.gate for part in network.recurrent} - {"sigmoid"}
         self.tables = load_tables(bits, tuple(sorted(hard)))
@@ -133,7 +144,7 @@ class _Chain:
         self.refiner: Refiner | None = None
         if recipe.compensated and calibration is not None:
             data = np.asarray(calibration, np.float64)
-            self.refiner = Refiner(network, precision, self.tables, data, recipe)
+            self.refiner = Refiner(network, precision, self.tables, data, recipe, widths)
 
     def layers(self) -> list[QuantizedLayer]:
         """Return the quantized layers."""
@@ -146,7 +157,8 @@ class _Chain:
                 quantized = self._embedding(layer, above)
             elif isinstance(layer, Dense):
                 y = _dense_format(layer, above, self.mode, self.ranges, x.step * reach)
-                place = DensePlace(x, reach, y, own, -own.lo)
+                width = self.widths.mode(self.mode, layer.name).dense_weights
+                place = DensePlace(x, reach, y, own, -own.lo, width)
                 quantized = plain = quantize_dense(layer, place, self.tables)
                 if self.refiner is not None:
                     taken = self.refiner.taken([*self.done, plain], below, layer.name)
@@ -166,7 +178,8 @@ class _Chain:
         """Return the format of the network's input."""
         width = self.mode.input
         if isinstance(self.network.layers[0], Dense):
-            width = 16 if self.recipe.wide_input else self.mode.hidden
+            width = self.mode.hidden
+        width = self.widths.input or width
         frac = max_frac(self.ranges.input, width) - self.recipe.guard_bits
         return QFormat(width, max(frac, MIN_FRAC))
 
@@ -175,9 +188,10 @@ class _Chain:
     ) -> QuantizedRecurrent:
         squares = self.ranges.square(below), self.ranges.square(layer.name)
         place = LstmPlace(x, reach, *squares, formats)
+        mode = self.widths.mode(self.mode, layer.name)
         if isinstance(layer, Gru):
-            return quantize_gru(layer, self.mode, self.tables, place)
-        return quantize_lstm(layer, self.mode, self.tables, place, self.recipe.mid_shift)
+            return quantize_gru(layer, mode, self.tables, place)
+        return quantize_lstm(layer, mode, self.tables, place, self.recipe.mid_shift)
 
     def _bidirectional(
         self, layer: Bidirectional, x: QFormat, reach: int, below: str

@@ -2,14 +2,14 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .. import reference
 from ..emulator import Emulator
 from ..errors import ModelError
-from ..layers import Dense
+from ..layers import Dense, Embedding
 from ..network import Network
 from ..qformat import FloatArray, IntArray
 from ..quantized import QuantizedNetwork
@@ -17,6 +17,10 @@ from .recipe import Recipe
 
 MARGIN_DB = 0.2
 """How much better a variation has to be on held-back data to be taken."""
+
+WIDE_INPUT_DB = 3.0
+"""The same of an input wider than the hidden state in a recurrent layer, which costs flash, RAM
+and, on some cores, the layer's kernel."""
 
 ROUNDS = 2
 """How often all variations of the best recipe are tried."""
@@ -37,13 +41,26 @@ class Chosen:
     nearest: float
 
 
+def wide_inputs(network: Network, precision: str) -> tuple[int, ...]:
+    """Return the widths of the network's input that are tried beside the precision's own."""
+    first = network.layers[0]
+    if precision != "q7" or isinstance(first, Embedding):
+        return ()
+    return (16,) if isinstance(first, Dense) else (10, 12)
+
+
 def choose(
-    network: Network, precision: str, calibration: FloatArray, make: Maker, start: Recipe
+    network: Network,
+    precision: str,
+    calibration: FloatArray,
+    make: Maker,
+    start: Recipe,
+    wide: tuple[int, ...],
 ) -> Chosen:
     """Return the best recipe that single changes of `start` lead to, never worse than nearest.
 
     Each is made on one half of the sequences and judged on the other, and the other way round.
-    calibration: (B, T, n) with B >= 2.
+    calibration: (B, T, n) with B >= 2. wide: widths of the input to try.
     """
     folds = _folds(network, calibration)
     expected = [reference.run(network, held) for _, held in folds]
@@ -60,16 +77,21 @@ def choose(
                 known[recipe] = -math.inf
         return known[recipe]
 
-    nearest = Recipe(mid_shift=start.mid_shift)
+    def worth(recipe: Recipe) -> float:
+        """Return the score less what an input in another storage than h has to gain."""
+        costs = recipe.input_bits in wide and not isinstance(network.layers[0], Dense)
+        return score(recipe) - (WIDE_INPUT_DB - MARGIN_DB if costs else 0.0)
+
+    nearest = replace(start, compensated=False, refit_dense=False)
     best = start
     for _ in range(ROUNDS):
         before = best
-        for other in best.variations(precision, isinstance(network.layers[0], Dense)):
-            if score(other) > score(best) + MARGIN_DB:
+        for other in best.variations(precision, wide):
+            if worth(other) > worth(best) + MARGIN_DB:
                 best = other
         if best == before:
             break
-    if score(nearest) > score(best):
+    if score(nearest) > worth(best):
         best = nearest
     return Chosen(best, score(best), score(nearest))
 
