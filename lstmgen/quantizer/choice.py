@@ -19,8 +19,8 @@ MARGIN_DB = 0.2
 """How much better a variation has to be on held-back data to be taken."""
 
 WIDE_INPUT_DB = 3.0
-"""The same of an input wider than the hidden state in a recurrent layer, which costs flash, RAM
-and, on some cores, the layer's kernel."""
+"""The same of an input wider than the hidden state in a recurrent layer, which on some cores costs
+the layer's fastest kernel, on AVR any."""
 
 ROUNDS = 2
 """How often all variations of the best recipe are tried."""
@@ -55,7 +55,7 @@ def choose(
     calibration: FloatArray,
     make: Maker,
     start: Recipe,
-    wide: tuple[int, ...],
+    wide: tuple[int, ...] = (),
 ) -> Chosen:
     """Return the best recipe that single changes of `start` lead to, never worse than nearest.
 

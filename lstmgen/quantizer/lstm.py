@@ -23,7 +23,6 @@ from .modes import Mode
 from .rounding import fold_bias, to_nearest
 from .rows import clip_limit, initial_hidden, refuse_huge, weight_fracs
 
-
 MID_SHIFT_GAIN = 10**0.2
 """How many times less noise makes a mid shift worth a handful of instructions per unit: 2 dB."""
 

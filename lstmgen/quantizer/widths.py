@@ -95,19 +95,20 @@ class Widths:
         if own.weights != self.weights:
             added = Widths({n: w for n, w in own.weights.items() if w != self.weights.get(n)})
             yield (
-                f"an input of {own.input} bits: {', '.join(_words(network, added))}; where "
-                "kernels want input and hidden state of one width, the layer is portable C"
+                f"an input of {own.input} bits, wider than the hidden state: "
+                f"{', '.join(_words(network, added, 'up to '))}; a target whose kernels want one "
+                "width of both computes the layer in portable C"
             )
 
 
-def _words(network: Network, widths: Widths) -> Iterator[str]:
+def _words(network: Network, widths: Widths, most: str = "") -> Iterator[str]:
     """Yield each width by its name, of halves their own."""
     for name, parts in _fields(network):
         if [name.rpartition(".")[0]] != [part for part, _ in parts]:
             continue  # both halves by one name
         for part, kind in parts:
             if kind in widths.weights.get(part, {}):
-                yield f"{name} {widths.weights[part][kind]} bits"
+                yield f"{name} {most}{widths.weights[part][kind]} bits"
 
 
 def _fields(network: Network) -> Iterator[tuple[str, list[tuple[str, str]]]]:
