@@ -89,15 +89,15 @@ class Widths:
     def notes(self, network: Network, own: "Widths") -> Iterator[str]:
         """Yield what was chosen, and what `own`, of `with_input`, has beyond that."""
         if chosen := ", ".join(_words(network, self)):
-            yield f"widths of weights, as asked for: {chosen}"
+            yield f"widths of weights set by --width: {chosen}"
         if self.input is not None:
-            yield f"width of the input, as asked for: {self.input} bits"
+            yield f"width of the input set by --input-bits: {self.input} bits"
         if own.weights != self.weights:
             added = Widths({n: w for n, w in own.weights.items() if w != self.weights.get(n)})
             yield (
                 f"an input of {own.input} bits, wider than the hidden state: "
-                f"{', '.join(_words(network, added, 'up to '))}; a target whose kernels want one "
-                "width of both computes the layer in portable C"
+                f"{', '.join(_words(network, added, 'up to '))}; kernels that want one width of "
+                "both give way to others or to portable C (--input-bits 8 keeps them)"
             )
 
 
