@@ -103,8 +103,8 @@ def _table_problems(tables: Tables) -> list[str]:
 
 
 def most_input_shift(x: QFormat) -> int:
-    """Return the largest lx of rule N2: what is shifted is still an int16."""
-    return min(MAX_INPUT_SHIFT, 16 - x.bits)
+    """Return the largest lx of rule N2: 0 of an input wider than a byte, which no kernel shifts."""
+    return MAX_INPUT_SHIFT if x.storage_bits == 8 else 0
 
 
 def frac_span(tables: Tables, function: str) -> tuple[int, int]:

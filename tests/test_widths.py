@@ -240,11 +240,21 @@ def test_an_embedding_has_no_input_of_a_width():
         quantize(network, "q7", input_bits=8)
 
 
-def test_a_shifted_input_fits_16_bits():
-    """Rule N2: kernels hold the aligned input as int16."""
-    network = stacked()
-    q = nearest(network, "q7", calibration(network), input_bits=12)
-    first = replace(q.lstms[0], x=replace(q.x, bits=16), x_shift=1)
+def test_only_bytes_are_shifted():
+    """Rule N2's lx: the Cortex-M4's kernels lost it where x was wider."""
+    network = Network.of(lstm(3, 7, scale=0.2), dense(7, 2))
+    made = {
+        bits: nearest(
+            network, "q7", calibration(network) * 30, widths={"lstm0.W": 8}, input_bits=bits
+        )
+        for bits in (8, 9)
+    }
+    assert made[8].lstms[0].x_shift > 0
+    assert made[9].lstms[0].x_shift == 0
+    q = made[9]
+    result = verify(q, None, usable("cortex-m4"), raw_inputs(q, 4))
+    assert result.equal, result.message
+    first = replace(q.lstms[0], x_shift=1)
     with pytest.raises(RangeError, match=r"lstm0.x_shift spans 1..1; expected 0..0"):
         check(replace(q, layers=(first, *q.layers[1:])))
 
