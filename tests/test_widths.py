@@ -213,7 +213,7 @@ def test_every_rounding_keeps_widths(rounding):
     assert min(np.abs(a).max() for a in (first.wx, second.wh)) > 127
     assert q.x.bits == 9
     notes = "\n".join(q.notes)
-    assert "widths of weights set by --width: lstm0.U 8 bits, lstm1.W 8 bits, head.W 8 bits" in notes
+    assert "set by --width: lstm0.U 8 bits, lstm1.W 8 bits, head.W 8 bits" in notes
     assert "width of the input set by --input-bits: 9 bits" in notes
 
 
