@@ -75,13 +75,17 @@ class Margins:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a layer takes a step and in memory, in portable C."""
+    """What a layer takes a step and in memory, in portable C.
+
+    weights_bits: of the integers that hold its weights, by array: w, or wx and wh.
+    """
 
     name: str
     kind: str
     macs: int
     weights_bytes: int
     state_bytes: int
+    weights_bits: dict[str, int]
 
 
 def table_errors(q: QuantizedNetwork) -> tuple[TableError, ...]:
@@ -189,5 +193,5 @@ def costs(q: QuantizedNetwork) -> tuple[Cost, ...]:
         if isinstance(part, QuantizedLstm) and part.projection is not None:
             macs -= part.projection.macs  # a line of its own
         size = sizes[part.name]
-        found.append(Cost(part.name, kind_of(part), macs, size.weights, size.state))
+        found.append(Cost(part.name, kind_of(part), macs, size.weights, size.state, size.bits))
     return tuple(sorted(found, key=lambda one: -one.macs))

@@ -144,13 +144,15 @@ def _describe(
         },
         "self_test": {"steps": test.steps, "seed": test.seed, "crc32": f"{test.crc:08x}"},
         "layers": [
-            _describe_layer(part, bounds)
+            _describe_layer(part, bounds, sizes.layers[part.name].bits)
             for part, bounds in zip(q.parts, bound_table(q), strict=True)
         ],
     }
 
 
-def _describe_layer(layer: QuantizedPart, bounds: LayerBounds) -> dict[str, Any]:
+def _describe_layer(
+    layer: QuantizedPart, bounds: LayerBounds, weights_bits: dict[str, int]
+) -> dict[str, Any]:
     """Return formats and the bound table: per row, the proof that int32 cannot overflow."""
     description: dict[str, Any] = {
         "name": layer.name,
@@ -159,6 +161,7 @@ def _describe_layer(layer: QuantizedPart, bounds: LayerBounds) -> dict[str, Any]
         "outputs": layer.width,
         "x": str(layer.x),
         "y": str(layer.y),
+        "weights_bits": weights_bits,
         **choices_of(layer),
     }
     if isinstance(layer, QuantizedEmbedding):

@@ -24,6 +24,9 @@ _MAX_ROW_FRAC = 64
 MAX_RIGHT_SHIFT = 31
 """The largest shift of an int32 that C defines."""
 
+MAX_INPUT_SHIFT = 4
+"""The largest lx of rule N2."""
+
 MAX_MID_SHIFT = 15
 """The largest shift of rule N3b: h has so many fraction bits, and no more can be gained."""
 
@@ -97,6 +100,11 @@ def _table_problems(tables: Tables) -> list[str]:
         if name != "exp2" and (slope2[0] or slope2[-1]):
             problems.append(f"{name} table: first and last slope are not 0; expected 0")
     return problems
+
+
+def most_input_shift(x: QFormat) -> int:
+    """Return the largest lx of rule N2: 0 of an input wider than a byte, which no kernel shifts."""
+    return MAX_INPUT_SHIFT if x.storage_bits == 8 else 0
 
 
 def frac_span(tables: Tables, function: str) -> tuple[int, int]:
@@ -173,7 +181,7 @@ def _part_problems(layer: QuantizedPart, tables: Tables) -> list[str]:
         within("wh", layer.wh, -32767, 32767)
         within("h0", layer.h0, -hidden_magnitude(layer), layer.h.hi)
         within("c0", layer.c0, -INT32_MAX - 1, INT32_MAX)
-        within("x_shift", np.array([layer.x_shift]), 0, 4)
+        within("x_shift", np.array([layer.x_shift]), 0, most_input_shift(layer.x))
         within("g_frac", np.array([layer.g_frac]), *frac_span(tables, layer.cell))
         if layer.clip is not None:
             within("clip", np.array([layer.clip]), 1, ADDEND_LIMIT >> 1)

@@ -83,13 +83,14 @@ def cost_section(costs: tuple[Cost, ...]) -> Section:
         Bars(bars),
     )
     rows = [
-        (one.name, one.kind, str(one.macs), str(one.weights_bytes), str(one.state_bytes))
+        (one.name, one.kind, str(one.macs), _widths(one), str(one.weights_bytes),
+         str(one.state_bytes))
         for one in costs
     ]
     total = (str(sum(one.weights_bytes for one in costs)),
              str(sum(one.state_bytes for one in costs)))
-    rows.append(("total", "", str(macs), *total))
-    head = ("layer", "kind", "MACs", "weights, bytes", "state, bytes")
+    rows.append(("total", "", str(macs), "", *total))
+    head = ("layer", "kind", "MACs", "weights, bits", "weights, bytes", "state, bytes")
     caption = "In portable C; activation tables and padding of the state are not counted."
     return Section(
         "cost",
@@ -99,3 +100,8 @@ def cost_section(costs: tuple[Cost, ...]) -> Section:
         (figure,),
         (Table(head, tuple(rows), caption),),
     )
+
+
+def _widths(cost: Cost) -> str:
+    """Return the widths of a layer's weights, of x and h where they are apart."""
+    return " / ".join(map(str, cost.weights_bits.values()))

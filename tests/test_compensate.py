@@ -17,7 +17,7 @@ from lstmgen.quantizer import quantize
 from lstmgen.quantizer.choice import choose
 from lstmgen.quantizer.compensate import Grid, compensated, refitted
 from lstmgen.quantizer.moments import moments
-from lstmgen.quantizer.recipe import Recipe
+from lstmgen.quantizer.recipe import Offers, Recipe
 
 from builders import NETWORKS, PRECISIONS, calibration, dense, lstm, nearest
 from conftest import ROOT
@@ -151,7 +151,7 @@ def test_the_choice_is_never_worse_than_nearest_on_held_back_data():
         rounding = "compensated" if recipe.compensated else "nearest"
         return quantize(network, "q7", data, rounding=rounding)
 
-    chosen = choose(network, "q7", x, make, Recipe(compensated=True))
+    chosen = choose(network, x, make, Recipe(compensated=True), Offers("q7"))
     assert chosen.decibel >= chosen.nearest
     assert Recipe() in tried
     # A start that spoils everything is left for rounding to nearest.
@@ -160,7 +160,7 @@ def test_the_choice_is_never_worse_than_nearest_on_held_back_data():
         calm = data * (1e-3 if recipe.compensated else 1.0)
         return nearest(network, "q7", calm)
 
-    found = choose(network, "q7", x, spoiled, Recipe(compensated=True))
+    found = choose(network, x, spoiled, Recipe(compensated=True), Offers("q7"))
     assert not found.recipe.compensated
     assert found.decibel == found.nearest
 

@@ -147,6 +147,15 @@ def _quantize_options(command: Command, several: bool) -> Command:
             "--table-bits", type=click.IntRange(6, 11),
             help="2^N words per activation table instead of the precision's own.",
         ),
+        click.option(
+            "--width", multiple=True, type=_Pair("LAYER.W=BITS", "="),
+            help="8 or 16 bits for a layer's weights: .W those of its input, .U of the hidden "
+            "state, .P a projection; layers as inspect names them; repeatable.",
+        ),
+        click.option(
+            "--input-bits", type=click.IntRange(8, 16),
+            help="Width of the network's input instead of the precision's own.",
+        ),
     )):
         command = option(command)
     return model_options(command)
@@ -221,6 +230,8 @@ def load_source(model: Path, options: dict[str, Any]) -> Source:
         options.get("table_bits"),
         rounding=cast("Rounding", options.get("rounding") or "auto"),
         common_input=bool(options.get("common_input")),
+        widths=dict(options.get("width") or ()),
+        input_bits=options.get("input_bits"),
     )
     return Source(q, network, _stem(model))
 

@@ -12,6 +12,7 @@ from ..quantized import QuantizedNetwork
 from .ctext import unique_names
 from .gru import LayerView, RecurrentView
 from .kernels import Effort
+from .layers import EmbeddingView
 from .view import ModelView, model_view
 
 OUTPUTS = {
@@ -128,10 +129,14 @@ def port_header(q: QuantizedNetwork, *, name: str) -> str:
 
 @dataclass(frozen=True)
 class LayerBytes:
-    """Bytes of one layer: its constants, and its share of an instance's state."""
+    """Bytes of one layer: its constants, and its share of an instance's state.
+
+    bits: of the integers that hold its weights in portable C, by array: w, or wx and wh.
+    """
 
     weights: int
     state: int
+    bits: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -170,9 +175,12 @@ def footprint(
 
 def _layer_bytes(layer: LayerView) -> LayerBytes:
     weights = sum(array.bytes for array in layer.arrays)
+    if isinstance(layer, EmbeddingView):
+        return LayerBytes(weights, 0, {"table": layer.table.bits})
     if not isinstance(layer, RecurrentView):
-        return LayerBytes(weights, 0)
-    return LayerBytes(weights, 4 * layer.units + layer.width * layer.h.format.storage_bits // 8)
+        return LayerBytes(weights, 0, {"w": layer.w.bits})
+    state = 4 * layer.units + layer.width * layer.h.format.storage_bits // 8
+    return LayerBytes(weights, state, {"wx": layer.wx.bits, "wh": layer.wh.bits})
 
 
 @lru_cache(maxsize=1)

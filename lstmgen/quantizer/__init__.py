@@ -1,35 +1,30 @@
 """From a float network to integers: formats, rounding and the overflow proof."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..bounds import magnitude
 from ..errors import ModelError
-from ..layers import Bidirectional, Dense, Embedding, Gru, Layer, Recurrent
+from ..layers import Dense
 from ..network import Network
-from ..preconditions import check, merged_format
-from ..qformat import MIN_FRAC, FloatArray, QFormat, max_frac
-from ..quantized import MAX_ENTRIES, PRECISIONS, TABLE_BITS, Precision, QuantizedNetwork
-from ..quantized_layers import (
-    QuantizedBidirectional,
-    QuantizedEmbedding,
-    QuantizedLayer,
-    QuantizedRecurrent,
-)
-from .calibrate import MAX_PEAK, MIN_PEAK, Ranges, measure
+from ..preconditions import check
+from ..qformat import FloatArray
+from ..quantized import PRECISIONS, TABLE_BITS, Precision, QuantizedNetwork
+from .calibrate import Ranges, measure
+from .chain import Chain
+from .chain import input_bits as width_of_input
 from .choice import choose
-from .conditioning import plan, possible
-from .dense import DensePlace, quantize_dense
-from .formats import Formats, common_formats, formats_of
-from .gru import quantize_gru
-from .lstm import LstmPlace, quantize_lstm
-from .modes import MODES, Mode
-from .recipe import ROUNDINGS, Recipe, Rounding
-from .refine import PASSES, Refiner
-from .tables import load_tables
+from .conditioning import Conditioning, plan, possible
+from .modes import MODES
+from .recipe import ROUNDINGS, Offers, Recipe, Rounding
+from .widths import Widths, wide_inputs
+
+_KEPT = 4
+"""Preparations kept: of two folds, the best so far and the one on trial."""
 
 __all__ = ["MODES", "ROUNDINGS", "Rounding", "quantize"]
+
 
 def quantize(
     network: Network,
@@ -38,6 +33,8 @@ def quantize(
     table_bits: int | None = None,
     mid_shift: bool | None = None,
     rounding: Rounding = "auto",
+    widths: Mapping[str, int | str] | None = None,
+    input_bits: int | None = None,
     common_input: bool = False,
 ) -> QuantizedNetwork:
     """Quantize `network` by docs/numerics.md and prove that nothing overflows.
@@ -50,245 +47,127 @@ def quantize(
         in the layers where that promises to be worth its instructions.
     rounding: "nearest", "compensated" (errors of a row's weights make up for each other), or
         "auto": what of both and of further choices is best on held-back calibration data.
+    widths: bits, 8 or 16, of single layers' weights, such as {"lstm0.U": 16, "head.W": 8}.
+    input_bits: of the network's input, 8 to 16; None: the precision's, or in q7 by "auto".
     common_input: whether all features of the input have one format, with no offsets, even
         where "auto" would find others to be better.
-    Raises ModelError for calibration data that does not fit, and for weights so large that
-    no format holds them.
+    Raises ModelError for calibration data that does not fit, for weights so large that no
+    format holds them, and for widths of what is no layer.
     """
     if precision not in PRECISIONS:
         raise ModelError(f"precision {precision!r}; expected one of {', '.join(PRECISIONS)}")
     if rounding not in ROUNDINGS:
         raise ModelError(f"rounding {rounding!r}; expected one of {', '.join(ROUNDINGS)}")
-    mode = MODES[precision]
-    bits = mode.table if table_bits is None else table_bits
+    bits = MODES[precision].table if table_bits is None else table_bits
     if bits not in TABLE_BITS:
         raise ModelError(
             f"table bits {bits}; expected {TABLE_BITS.start} to {TABLE_BITS.stop - 1}"
         )
+    run = _Run(network, precision, bits, Widths.of(network, widths or {}, input_bits))
+    start = Recipe(mid_shift=mid_shift, input_bits=input_bits)
+    if calibration is None:
+        q = run.quantized(network, measure(network, None), start, None)
+        note = "no calibration data: weights are rounded to nearest"
+        return replace(q, notes=(*q.notes, note))
     ranges = measure(network, calibration)
-
-    def make(recipe: Recipe, data: FloatArray) -> QuantizedNetwork:
-        return _conditioned(network, precision, bits, recipe, data)
-
+    data = np.asarray(calibration, np.float64)
+    recipe = replace(start, compensated=True, refit_dense=True)
+    chooses = rounding == "auto" and data.shape[0] * data.shape[1] > 1
     refused = None
     try:
         # First, as it refuses what no rounding can hold.
-        q = _quantized(
-            network, precision, bits, ranges, Recipe(mid_shift=mid_shift), calibration
-        )
+        q = run.quantized(network, ranges, start, data)
     except ModelError as error:
         # Formats of single features may hold what a common one does not.
-        if calibration is None or rounding != "auto" or common_input:
+        if not chooses or common_input:
             raise
         refused = error
-    if calibration is None:
-        note = "no calibration data: weights are rounded to nearest"
-        return replace(q, notes=(*q.notes, note))
     if rounding == "nearest":
         return q
-    recipe = Recipe(compensated=True, refit_dense=True, mid_shift=mid_shift)
     note = f"rounding {recipe}"
-    data = np.asarray(calibration, np.float64)
-    if rounding == "auto" and data.shape[0] * data.shape[1] > 1:
-        width = _input_bits(network, mode, recipe)
-        ways = [] if common_input else possible(network, data, width)
-        chosen = choose(network, precision, data, make, recipe, ways)
+    if chooses:
+        width = width_of_input(network, MODES[precision], start)
+        offers = Offers(
+            precision,
+            wide_inputs(network, precision) if input_bits is None else (),
+            isinstance(network.layers[0], Dense),
+            [] if common_input else possible(network, data, width),
+        )
+        chosen = choose(network, data, run.by, recipe, offers)
         recipe = chosen.recipe
-        if refused is not None and recipe == Recipe(mid_shift=mid_shift):
+        if refused is not None and not chosen.held:
             raise refused
         nearest = "no format" if refused is not None else f"{chosen.nearest:.1f} dB"
         note = (
             f"rounding {recipe}: {chosen.decibel:.1f} dB on held-back calibration data, "
             f"to nearest {nearest}"
         )
-    elif refused is not None:
-        raise refused
-    q = make(recipe, data)
+    q = run.by(recipe, data)
     return replace(q, notes=(*q.notes, note))
 
 
-def _conditioned(
-    network: Network, precision: Precision, bits: int, recipe: Recipe, data: FloatArray
-) -> QuantizedNetwork:
-    """Quantize by a recipe, its conditioning of the inputs included."""
-    plain, found = network, None
-    if recipe.input_cap or recipe.input_offset:
-        width = _input_bits(network, MODES[precision], recipe)
-        ways = recipe.input_cap, recipe.input_offset, recipe.input_spare
-        found = plan(network, data, width, *ways)
-    if found is not None:
-        network, data = found.network(network), found.applied(data)
-    q = _quantized(network, precision, bits, measure(network, data), recipe, data)
-    if found is None:
-        return q
-    notes = (*plain.notes, f"inputs by feature: {found}", *q.notes[len(plain.notes) :])
-    return replace(q, scaling=found.integers(q.x.frac), notes=notes)
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """A network and calibration data with the inputs conditioned, and what was measured."""
+
+    conditioning: Conditioning | None
+    network: Network
+    data: FloatArray
+    ranges: Ranges
 
 
-def _input_bits(network: Network, mode: Mode, recipe: Recipe) -> int:
-    """Return the width of the network's input."""
-    if isinstance(network.layers[0], Dense):
-        return 16 if recipe.wide_input else mode.hidden
-    return mode.input
-
-
-def _quantized(
-    network: Network,
-    precision: Precision,
-    bits: int,
-    ranges: Ranges,
-    recipe: Recipe,
-    calibration: FloatArray | None,
-) -> QuantizedNetwork:
-    chain = _Chain(network, precision, bits, ranges, recipe, calibration)
-    q = QuantizedNetwork(
-        name=network.name,
-        precision=precision,
-        outputs=network.outputs,
-        tables=chain.tables,
-        layers=tuple(chain.layers()),
-        notes=(*network.notes, ranges.note),
-        calibrated=ranges.measured,
-    )
-    check(q)
-    return q
-
-
-class _Chain:
-    """The layers of a network, quantized one after the other, each for what the one below
-    hands on."""
+class _Run:
+    """The quantization of one network in one precision, by any recipe."""
 
     def __init__(
-        self,
-        network: Network,
-        precision: Precision,
-        bits: int,
-        ranges: Ranges,
-        recipe: Recipe,
-        calibration: FloatArray | None,
+        self, network: Network, precision: Precision, bits: int, widths: Widths
     ) -> None:
-        self.network, self.ranges, self.recipe = network, ranges, recipe
-        self.mode = MODES[precision]
-        hard = {part.gate for part in network.recurrent} - {"sigmoid"}
-        self.tables = load_tables(bits, tuple(sorted(hard)))
-        self.done: list[QuantizedLayer] = []
-        self.refiner: Refiner | None = None
-        if recipe.compensated and calibration is not None:
-            data = np.asarray(calibration, np.float64)
-            self.refiner = Refiner(network, precision, self.tables, data, recipe)
+        self.network, self.precision, self.bits, self.widths = network, precision, bits, widths
+        self.known: dict[tuple[object, ...], tuple[FloatArray, _Prepared]] = {}
 
-    def layers(self) -> list[QuantizedLayer]:
-        """Return the quantized layers."""
-        x = own = self._input()
-        reach, below = -x.lo, ""
-        for at, layer in enumerate(self.network.layers):
-            above = self.network.layers[at + 1] if at + 1 < len(self.network.layers) else None
-            quantized: QuantizedLayer
-            if isinstance(layer, Embedding):
-                quantized = self._embedding(layer, above)
-            elif isinstance(layer, Dense):
-                y = _dense_format(layer, above, self.mode, self.ranges, x.step * reach)
-                place = DensePlace(x, reach, y, own, -own.lo)
-                quantized = plain = quantize_dense(layer, place, self.tables)
-                if self.refiner is not None:
-                    taken = self.refiner.taken([*self.done, plain], below, layer.name)
-                    quantized = self.refiner.dense(layer, plain, place, taken)
-            elif isinstance(layer, Bidirectional):
-                quantized = self._bidirectional(layer, x, reach, below)
-            else:
-                formats = formats_of(layer, self.mode, self.tables, self.ranges)
-                quantized = self._recurrent(layer, x, reach, below, formats)
-                if self.refiner is not None:
-                    quantized = self._refined(self.refiner, layer, quantized, reach, below)
-            self.done.append(quantized)
-            x, reach, below = quantized.y, magnitude(quantized), layer.name
-        return self.done
+    def by(self, recipe: Recipe, data: FloatArray) -> QuantizedNetwork:
+        """Return the network quantized by a recipe and by calibration data (B, T, n)."""
+        ready = self._prepared(recipe, data)
+        q = self.quantized(ready.network, ready.ranges, recipe, ready.data)
+        found = ready.conditioning
+        if found is None:
+            return q
+        own = len(self.network.notes)
+        notes = (*self.network.notes, f"inputs by feature: {found}", *q.notes[own:])
+        return replace(q, scaling=found.integers(q.x.frac), notes=notes)
 
-    def _input(self) -> QFormat:
-        """Return the format of the network's input."""
-        width = _input_bits(self.network, self.mode, self.recipe)
-        frac = max_frac(self.ranges.input, width) - self.recipe.guard_bits
-        return QFormat(width, max(frac, MIN_FRAC))
+    def _prepared(self, recipe: Recipe, data: FloatArray) -> _Prepared:
+        """Run the float network, but for the few preparations that were made last."""
+        width = width_of_input(self.network, MODES[self.precision], recipe)
+        ways = recipe.input_cap, recipe.input_offset, recipe.input_spare
+        key = (id(data), width, *ways) if any(ways) else (id(data),)
+        if key not in self.known:
+            network, own, found = self.network, data, None
+            if recipe.input_cap or recipe.input_offset:
+                found = plan(network, data, width, *ways)
+            if found is not None:
+                network, own = found.network(network), found.applied(data)
+            for old in list(self.known)[: 1 - _KEPT]:
+                del self.known[old]
+            # With the data, so that nothing else gets its id.
+            ready = _Prepared(found, network, own, measure(network, own))
+            self.known[key] = data, ready
+        return self.known[key][1]
 
-    def _recurrent(
-        self, layer: Recurrent, x: QFormat, reach: int, below: str, formats: Formats
-    ) -> QuantizedRecurrent:
-        squares = self.ranges.square(below), self.ranges.square(layer.name)
-        place = LstmPlace(x, reach, *squares, formats)
-        if isinstance(layer, Gru):
-            return quantize_gru(layer, self.mode, self.tables, place)
-        return quantize_lstm(layer, self.mode, self.tables, place, self.recipe.mid_shift)
-
-    def _bidirectional(
-        self, layer: Bidirectional, x: QFormat, reach: int, below: str
-    ) -> QuantizedBidirectional:
-        both = common_formats(layer, self.mode, self.tables, self.ranges)
-        forward, backward = (
-            self._recurrent(half, x, reach, below, formats)
-            for half, formats in zip(layer.halves, both, strict=True)
+    def quantized(
+        self, network: Network, ranges: Ranges, recipe: Recipe, data: FloatArray | None
+    ) -> QuantizedNetwork:
+        """Return `network`, ours or one that takes other inputs, quantized by a recipe."""
+        own = self.widths.with_input(network, MODES[self.precision], recipe.input_bits)
+        chain = Chain(network, self.precision, self.bits, ranges, recipe, own, data)
+        q = QuantizedNetwork(
+            name=network.name,
+            precision=self.precision,
+            outputs=network.outputs,
+            tables=chain.tables,
+            layers=tuple(chain.layers()),
+            notes=(*network.notes, ranges.note, *self.widths.notes(network, own)),
+            calibrated=ranges.measured,
         )
-        y = merged_format(layer.merge, both[0].h)
-        ways = layer.merge, layer.ends
-        made = QuantizedBidirectional(layer.name, forward, backward, *ways, y)
-        for _ in range(PASSES if self.refiner is not None else 0):
-            assert self.refiner is not None
-            refined, layers = self.refiner.recurrent, [*self.done, made]
-            for_f, for_b = (
-                self.refiner.taken(layers, below, half.name) for half in layer.halves
-            )
-            made = replace(
-                made,
-                forward=refined(layer.forward, forward, reach, for_f, "forward"),
-                backward=refined(layer.backward, backward, reach, for_b, "reverse"),
-            )
-        return made
-
-    def _refined(
-        self,
-        refiner: Refiner,
-        layer: Recurrent,
-        start: QuantizedRecurrent,
-        reach: int,
-        below: str,
-    ) -> QuantizedRecurrent:
-        quantized = start
-        for _ in range(PASSES):
-            taken = refiner.taken([*self.done, quantized], below, layer.name)
-            quantized = refiner.recurrent(layer, start, reach, taken, layer.direction)
-        return quantized
-
-    def _embedding(self, layer: Embedding, above: Layer | None) -> QuantizedEmbedding:
-        if layer.entries > MAX_ENTRIES:
-            raise ModelError(
-                f"{layer.name}: {layer.entries} entries; expected at most {MAX_ENTRIES}"
-            )
-        bits = self.mode.hidden if isinstance(above, Dense) else self.mode.input
-        peak = float(np.abs(layer.table).max())
-        y = QFormat(bits, max_frac(min(max(peak, MIN_PEAK), MAX_PEAK), bits))
-        return QuantizedEmbedding(layer.name, y, y.to_raw(layer.table))
-
-
-def _dense_format(
-    layer: Dense, above: Layer | None, mode: Mode, ranges: Ranges, reach: float
-) -> QFormat | None:
-    """Return the format a dense layer hands on; None for raw accumulators at the end.
-
-    reach: the largest real |input| of the layer.
-    """
-    if above is None:
-        return QFormat(16, 15) if layer.activation in ("sigmoid", "tanh", "softmax") else None
-    if layer.activation in ("sigmoid", "tanh"):
-        return QFormat(mode.hidden, mode.hidden - 1)
-    bits = mode.hidden if isinstance(above, Dense) else mode.input
-    peak = ranges.layers.get(layer.name, 0.0)
-    if peak < MIN_PEAK:
-        # Not measured, or never but 0. The worst that the weights allow: nothing saturates,
-        # at the cost of resolution.
-        with np.errstate(over="ignore"):
-            peak = float((abs(layer.W).sum(1) * reach + abs(layer.b)).max())
-    if not peak <= MAX_PEAK:  # NaN, too: infinity minus itself in the float run
-        raise ModelError(
-            f"{layer.name}: its results reach {peak:.3g}; expected at most 2^31: "
-            "rescale its weights, or give --calibration"
-        )
-    return QFormat(bits, max_frac(peak, bits))
+        check(q)
+        return q

@@ -1,6 +1,7 @@
 """What the float network's values look like: from calibration data, or assumed safely."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -36,6 +37,7 @@ class Ranges:
     squares: by layer name, and "" for the input, the mean square.
     measured: whether calibration data was given.
     note: how the input range came about, for the user.
+    floats: by layer name, all values (B, T, width) that it hands on.
     """
 
     input: float
@@ -45,6 +47,7 @@ class Ranges:
     squares: dict[str, float]
     measured: bool
     note: str
+    floats: Mapping[str, FloatArray] = field(default_factory=dict)
 
     def square(self, name: str) -> float:
         """Return the mean square of a layer's values ("" for the input)."""
@@ -84,7 +87,7 @@ def measure(network: Network, calibration: FloatArray | None) -> Ranges:
             peak = declared
             _check_peak(peak, "the input range reaches")
     note += "" if isinstance(first, Embedding) else _scaling(x)
-    return Ranges(peak, peaks, cells, candidates, squares, True, note)
+    return Ranges(peak, peaks, cells, candidates, squares, True, note, trace.layers)
 
 
 def _scaling(x: FloatArray) -> str:

@@ -2,18 +2,17 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .. import reference
 from ..emulator import Emulator
 from ..errors import ModelError
-from ..layers import Dense
 from ..network import Network
 from ..qformat import FloatArray, IntArray
 from ..quantized import QuantizedNetwork
-from .recipe import Recipe
+from .recipe import Offers, Recipe
 
 MARGIN_DB = 0.2
 """How much better a variation has to be on held-back data to be taken."""
@@ -38,19 +37,19 @@ class Chosen:
     decibel: float
     nearest: float
 
+    @property
+    def held(self) -> bool:
+        """Whether the recipe found formats that hold the network."""
+        return self.decibel > -math.inf
+
 
 def choose(
-    network: Network,
-    precision: str,
-    calibration: FloatArray,
-    make: Maker,
-    start: Recipe,
-    conditionings: Sequence[tuple[int, bool]] = (),
+    network: Network, calibration: FloatArray, make: Maker, start: Recipe, offers: Offers
 ) -> Chosen:
     """Return the best recipe that single changes of `start` lead to, never worse than nearest.
 
     Each is made on one half of the sequences and judged on the other, and the other way round.
-    calibration: (B, T, n) with B T >= 2. conditionings: of the inputs, those to try.
+    calibration: (B, T, n) with B T >= 2. offers: what there is to choose from.
     """
     folds = _folds(network, calibration)
     expected = [reference.run(network, held) for _, held in folds]
@@ -67,17 +66,19 @@ def choose(
                 known[recipe] = -math.inf
         return known[recipe]
 
-    nearest = Recipe(mid_shift=start.mid_shift)
+    def worth(recipe: Recipe) -> float:
+        return score(recipe) - offers.price(recipe)
+
+    nearest = replace(start, compensated=False, refit_dense=False)
     best = start
     for _ in range(ROUNDS):
         before = best
-        dense_first = isinstance(network.layers[0], Dense)
-        for other in best.variations(precision, dense_first, conditionings):
-            if score(other) - other.price > score(best) - best.price + MARGIN_DB:
+        for other in best.variations(offers):
+            if worth(other) > worth(best) + MARGIN_DB:
                 best = other
         if best == before:
             break
-    if score(nearest) > score(best):
+    if score(nearest) > worth(best):
         best = nearest
     return Chosen(best, score(best), score(nearest))
 

@@ -25,6 +25,7 @@ class DensePlace:
 
     y: the format handed on; None where the layer ends the network with raw accumulators.
     own, own_magnitude: those of the network's input, for a layer that adds it.
+    weight_bits: the width of its weights.
     """
 
     x: QFormat
@@ -32,12 +33,13 @@ class DensePlace:
     y: QFormat | None
     own: QFormat | None = None
     own_magnitude: int = 0
+    weight_bits: int = DENSE_WEIGHT_BITS
 
 
 def quantize_dense(layer: Dense, place: DensePlace, tables: Tables) -> QuantizedDense:
     """Return the integers of a dense layer; raises ModelError for weights beyond int32."""
     scaled = in_base_2(layer) if layer.activation == "softmax" else layer
-    frac = weight_fracs(scaled.W, DENSE_WEIGHT_BITS) + place.x.frac
+    frac = weight_fracs(scaled.W, place.weight_bits) + place.x.frac
     if scaled.skip is not None and place.own is not None:
         frac = np.minimum(frac, weight_fracs(scaled.skip, DENSE_WEIGHT_BITS) + place.own.frac)
     fixed = _argument_frac(layer, place, tables)
@@ -91,7 +93,7 @@ def _round(
         activation=layer.activation,
         x=place.x,
         y=y,
-        w=to_nearest(layer.W, frac - place.x.frac, DENSE_WEIGHT_BITS),
+        w=to_nearest(layer.W, frac - place.x.frac, place.weight_bits),
         bias=fold_bias(layer.b, frac, frac - argument_frac),
         frac=frac,
         argument_frac=argument_frac,

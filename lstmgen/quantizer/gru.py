@@ -6,11 +6,11 @@ import numpy as np
 
 from ..bounds import row_bounds
 from ..layers import Gru
-from ..preconditions import argument_fracs
+from ..preconditions import argument_fracs, most_input_shift
 from ..qformat import IntArray
 from ..quantized import Tables
 from ..quantized_layers import QuantizedGru
-from .lstm import MAX_INPUT_SHIFT, LstmPlace
+from .lstm import LstmPlace
 from .modes import Mode
 from .rounding import fold_bias, to_nearest
 from .rows import clip_limit, initial_hidden, refuse_huge, weight_fracs
@@ -22,7 +22,7 @@ def quantize_gru(layer: Gru, mode: Mode, tables: Tables, place: LstmPlace) -> Qu
     Raises ModelError for weights or states beyond what int32 holds.
     """
     rows = _Rows(layer, mode, tables, place)
-    most = MAX_INPUT_SHIFT if mode.hidden == 8 else 0
+    most = most_input_shift(place.x) if mode.hidden == 8 else 0
     best = min((rows.fit(lx) for lx in range(most + 1)), key=rows.noise_of)
     h0 = initial_hidden(layer, place.formats.h)
     start = np.zeros(layer.units) if layer.h0 is None else layer.h0

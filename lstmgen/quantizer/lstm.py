@@ -8,7 +8,12 @@ import numpy as np
 from ..bounds import row_bounds
 from ..errors import ModelError
 from ..layers import Dense, Lstm
-from ..preconditions import MAX_MID_SHIFT, MAX_PEEPHOLE_SHIFT, argument_fracs
+from ..preconditions import (
+    MAX_MID_SHIFT,
+    MAX_PEEPHOLE_SHIFT,
+    argument_fracs,
+    most_input_shift,
+)
 from ..qformat import FloatArray, IntArray, QFormat
 from ..quantized import Tables
 from ..quantized_layers import QuantizedLstm
@@ -17,9 +22,6 @@ from .formats import Formats
 from .modes import Mode
 from .rounding import fold_bias, to_nearest
 from .rows import clip_limit, initial_hidden, refuse_huge, weight_fracs
-
-MAX_INPUT_SHIFT = 4
-"""Largest alignment shift lx of an 8-bit input (rule N2)."""
 
 MID_SHIFT_GAIN = 10**0.2
 """How many times less noise makes a mid shift worth a handful of instructions per unit: 2 dB."""
@@ -67,9 +69,9 @@ class _Rows:
     def __init__(self, layer: Lstm, mode: Mode, tables: Tables, place: LstmPlace) -> None:
         self.layer, self.mode, self.place = layer, mode, place
         self.h = place.formats.h
-        self.variant = _variant(layer, tables, place.formats)
+        self.variant = _variant(layer, mode, tables, place.formats)
         self.argument_frac = argument_fracs(4 * layer.units, layer.units, layer.cell, tables)
-        self.most_x_shift = MAX_INPUT_SHIFT if mode.hidden == 8 else 0
+        self.most_x_shift = most_input_shift(place.x) if mode.hidden == 8 else 0
         self.w_frac = weight_fracs(layer.W, mode.input_weights)
         self.u_frac = weight_fracs(layer.U, mode.hidden_weights)
 
@@ -131,7 +133,7 @@ class _Rows:
         )
 
 
-def _variant(layer: Lstm, tables: Tables, formats: Formats) -> dict[str, Any]:
+def _variant(layer: Lstm, mode: Mode, tables: Tables, formats: Formats) -> dict[str, Any]:
     """Return the fields in which the layer is not the plain LSTM."""
     found: dict[str, Any] = {
         "gate": layer.gate,
@@ -158,7 +160,8 @@ def _variant(layer: Lstm, tables: Tables, formats: Formats) -> dict[str, Any]:
         found["peephole_shift"] = left
     if layer.projection is not None:
         linear = Dense(layer.linear, layer.projection, np.zeros(layer.width))
-        place = DensePlace(QFormat(16, formats.y_frac), 32767, formats.h)
+        x = QFormat(16, formats.y_frac)
+        place = DensePlace(x, 32767, formats.h, weight_bits=mode.dense_weights)
         found["projection"] = quantize_dense(linear, place, tables)
     return found
 

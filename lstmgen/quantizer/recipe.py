@@ -10,6 +10,10 @@ ROUNDINGS: tuple[str, ...] = get_args(Rounding)
 CONDITIONING_DB = 0.5
 """What formats of single features have to gain: they make the caller's conversion longer."""
 
+WIDE_INPUT_DB = 2.8
+"""What an input wider than the hidden state has to gain in a recurrent layer, where it costs on
+some cores the fastest kernel, on AVR any."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -19,7 +23,7 @@ class Recipe:
     refit_dense, refit_recurrent: whether these layers' weights are first fitted to the
         quantized values they get, with float's sums as target.
     guard_bits: by how many bits the input's range exceeds the largest calibrated value.
-    wide_input: whether an input that a dense layer takes has 16 bits in q7 too.
+    input_bits: the width of the network's input, None for the precision's own.
     input_cap, input_offset, input_spare: by how many bits features may be finer than the
         coarsest, whether one-sided ones get an offset, and bits of headroom (conditioning.py).
     mid_shift: as of `quantize`.
@@ -29,37 +33,28 @@ class Recipe:
     refit_dense: bool = False
     refit_recurrent: bool = False
     guard_bits: int = 0
-    wide_input: bool = False
+    input_bits: int | None = None
     input_cap: int = 0
     input_offset: bool = False
     input_spare: int = 0
     mid_shift: bool | None = None
 
-    @property
-    def price(self) -> float:
-        """By how many dB more than others this one has to be better, for what it asks of users."""
-        return CONDITIONING_DB if self.input_cap or self.input_offset else 0.0
-
-    def variations(
-        self, precision: str, dense_first: bool, conditionings: Sequence[tuple[int, bool]]
-    ) -> list["Recipe"]:
-        """Return the recipes that differ from this one in one choice worth trying.
-
-        conditionings: the (input_cap, input_offset) that make a difference to the inputs.
-        """
+    def variations(self, offers: "Offers") -> list["Recipe"]:
+        """Return the recipes that differ from this one in one choice worth trying."""
         found = [
             replace(self, compensated=not self.compensated),
             replace(self, refit_dense=not self.refit_dense),
             replace(self, refit_recurrent=not self.refit_recurrent),
         ]
-        if precision == "q7" and dense_first:
-            found.append(replace(self, wide_input=not self.wide_input))
-        if precision != "q7" or self.wide_input:
+        for bits in offers.wide:
+            other = None if self.input_bits == bits else bits
+            found.append(replace(self, input_bits=other))
+        if offers.precision != "q7" or (self.input_bits or 8) > 8:
             # Eight bits cannot spare one.
             found.append(replace(self, guard_bits=1 - self.guard_bits))
         found += [
             replace(self, input_cap=cap, input_offset=offset)
-            for cap, offset in [*conditionings, (0, False)]
+            for cap, offset in [*offers.conditionings, (0, False)]
             if (cap, offset) != (self.input_cap, self.input_offset)
         ]
         if self.input_cap:
@@ -73,9 +68,29 @@ class Recipe:
         parts += ["dense layers refitted"] if self.refit_dense else []
         parts += ["recurrent layers refitted"] if self.refit_recurrent else []
         parts += ["a bit of headroom for inputs"] if self.guard_bits else []
-        parts += ["16-bit input"] if self.wide_input else []
+        parts += [f"{self.input_bits}-bit input"] if self.input_bits else []
         if self.input_cap or self.input_offset:
             spare = ", a bit of headroom for finer ones" if self.input_spare else ""
             parts.append(f"inputs by feature{spare}")
         parts += ["mid shifts in all layers"] if self.mid_shift else []
         return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class Offers:
+    """What a network and its calibration data leave to choose.
+
+    wide: widths of the input to try beside the precision's own. dense_first: whether a dense
+        layer takes them. conditionings: the (input_cap, input_offset) that make a difference.
+    """
+
+    precision: str
+    wide: Sequence[int] = ()
+    dense_first: bool = False
+    conditionings: Sequence[tuple[int, bool]] = ()
+
+    def price(self, recipe: Recipe) -> float:
+        """Return by how many dB more than others a recipe has to be better."""
+        wide = recipe.input_bits in self.wide and not self.dense_first
+        features = recipe.input_cap or recipe.input_offset
+        return (WIDE_INPUT_DB if wide else 0.0) + (CONDITIONING_DB if features else 0.0)

@@ -4,18 +4,16 @@ The network up to the layer is emulated on the calibration data: its integers ar
 layer's weights will be multiplied with.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import reference
 from ..bounds import row_bounds
 from ..emulator import Emulator
 from ..layers import Dense, Direction, Gru, Lstm, Recurrent
-from ..network import Network
 from ..qformat import FloatArray, IntArray, QFormat
 from ..quantized import Precision, QuantizedNetwork, Tables
 from ..quantized_layers import (
@@ -27,10 +25,11 @@ from ..quantized_layers import (
 )
 from .compensate import Grid, compensated, refitted, row_sums
 from .dense import DensePlace, in_base_2
-from .modes import DENSE_WEIGHT_BITS, MODES
+from .modes import MODES
 from .moments import Moments, cross, moments, thinned
 from .recipe import Recipe
 from .rounding import fold_bias
+from .widths import Widths
 
 RIDGE = 3e-4
 """How strongly refitted weights are held: 3e-4 of the mean variance; 1e-2 was found to harm."""
@@ -52,20 +51,23 @@ class Taken:
 
 
 class Refiner:
-    """Rounds the layers of a network anew, one after the other from the input on."""
+    """Rounds the layers of a network anew, one after the other from the input on.
+
+    floats: what the layers of the float network hand on for the calibration inputs.
+    """
 
     def __init__(
         self,
-        network: Network,
+        floats: Mapping[str, FloatArray],
         precision: Precision,
         tables: Tables,
         calibration: FloatArray,
         recipe: Recipe,
+        widths: Widths,
     ) -> None:
         self.precision, self.mode, self.tables = precision, MODES[precision], tables
-        self.recipe, self.inputs = recipe, calibration
-        with np.errstate(over="ignore", invalid="ignore"):
-            self.floats = reference.run(network, calibration).layers
+        self.recipe, self.widths, self.inputs = recipe, widths, calibration
+        self.floats = floats
 
     def taken(self, layers: Sequence[QuantizedLayer], below: str, name: str) -> Taken:
         """Emulate the layers; return what the layer of that name gets, from `below`, and gives.
@@ -118,7 +120,8 @@ class Refiner:
         n, frac, mid = quantized.inputs, quantized.frac, quantized.mid_shift
         while True:
             of_x, of_h = frac - quantized.x.frac - quantized.x_shift, frac + mid - quantized.h.frac
-            raw, gain = compensated(weights, self._grid(n, of_x, quantized.width, of_h), given)
+            grid = self._grid(quantized, of_x, of_h)
+            raw, gain = compensated(weights, grid, given)
             shift = frac + mid - quantized.argument_frac
             folded = fold_bias(bias + gain, frac + mid, shift)
             found = replace(quantized, wx=raw[:, :n], wh=raw[:, n:], frac=frac, bias=folded)
@@ -142,9 +145,8 @@ class Refiner:
             all_h = frac.copy()
             if layer.reset_after:
                 all_h[last] = frac_h
-            grid = self._grid(
-                n, frac - quantized.x.frac - quantized.x_shift, k, all_h - quantized.h.frac
-            )
+            of_x = frac - quantized.x.frac - quantized.x_shift
+            grid = self._grid(quantized, of_x, all_h - quantized.h.frac)
             raw, gain = compensated(weights, grid, given)
             bias_h = quantized.bias_h
             if layer.reset_after:
@@ -174,10 +176,12 @@ class Refiner:
         own = Grid(grid.steps[rows, columns], grid.limits[columns])
         return compensated(weights[rows, columns], own, given.part(columns))
 
-    def _grid(self, n: int, of_x: IntArray, p: int, of_h: IntArray) -> Grid:
-        """Return the grid for weights of n inputs and p hidden values at these fraction bits."""
+    def _grid(self, layer: QuantizedRecurrent, of_x: IntArray, of_h: IntArray) -> Grid:
+        """Return the grid for weights of the inputs and hidden values at these fraction bits."""
+        n, p = layer.inputs, layer.width
         steps = np.repeat(2.0 ** -np.stack([of_x, of_h], 1).astype(np.float64), [n, p], axis=1)
-        widths = [self.mode.input_weights, self.mode.hidden_weights]
+        mode = self.widths.mode(self.mode, layer.name)
+        widths = [mode.input_weights, mode.hidden_weights]
         return Grid(steps, np.repeat([(1 << (bits - 1)) - 1 for bits in widths], [n, p]))
 
     def dense(
@@ -194,7 +198,7 @@ class Refiner:
         if self.recipe.refit_dense:
             floats = taken.floats.reshape(-1, n)
             weights, bias = _refit(weights, bias, values, steps, given, floats)
-        limits = np.full(n, (1 << (DENSE_WEIGHT_BITS - 1)) - 1)
+        limits = np.full(n, (1 << (place.weight_bits - 1)) - 1)
         # The accumulators of a last layer are its output, in one format.
         output = place.y is None and layer.activation != "softmax"
         frac = quantized.frac
