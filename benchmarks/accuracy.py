@@ -163,7 +163,9 @@ def weights_alone(task: Task, q: Any) -> float:
             exact.append(Dense(layer.name, W, b, layer.activation))
     network = Network(tuple(exact), outputs=task.network.outputs)
     x = np.asarray(task.data.x, np.float64)
-    y, expected = reference.run(network, x).y, reference.run(task.network, x).y
+    # The weights take inputs by feature as they are scaled.
+    scaled = x if q.scaling is None else q.scaling.scaled(q.x, x)
+    y, expected = reference.run(network, scaled).y, reference.run(task.network, x).y
     return float(10 * np.log10(np.sum(expected**2) / np.sum((y - expected) ** 2)))
 
 

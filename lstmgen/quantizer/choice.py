@@ -17,8 +17,8 @@ from .recipe import Offers, Recipe
 MARGIN_DB = 0.2
 """How much better a variation has to be on held-back data to be taken."""
 
-ROUNDS = 2
-"""How often all variations of the best recipe are tried."""
+MOST_RECIPES = 32
+"""Most recipes that are tried."""
 
 MOST_VALUES = 1 << 20
 """Most values, time steps times widths of layers, of a fold: the choice takes seconds."""
@@ -46,9 +46,10 @@ class Chosen:
 def choose(
     network: Network, calibration: FloatArray, make: Maker, start: Recipe, offers: Offers
 ) -> Chosen:
-    """Return the best recipe that single changes of `start` lead to, never worse than nearest.
+    """Return the recipe that single changes for the better lead to, never worse than nearest.
 
-    Each is made on one half of the sequences and judged on the other, and the other way round.
+    The first change that helps is taken, and the search goes on from there. Each recipe is made
+    on one half of the sequences and judged on the other, and the other way round.
     calibration: (B, T, n) with B T >= 2. offers: what there is to choose from.
     """
     folds = _folds(network, calibration)
@@ -71,13 +72,11 @@ def choose(
 
     nearest = replace(start, compensated=False, refit_dense=False)
     best = start
-    for _ in range(ROUNDS):
-        before = best
-        for other in best.variations(offers):
-            if worth(other) > worth(best) + MARGIN_DB:
-                best = other
-        if best == before:
-            break
+    better: Recipe | None = start
+    while better is not None:
+        best = better
+        tried = (r for r in best.variations(offers) if r in known or len(known) < MOST_RECIPES)
+        better = next((r for r in tried if worth(r) > worth(best) + MARGIN_DB), None)
     if score(nearest) > worth(best):
         best = nearest
     return Chosen(best, score(best), score(nearest))

@@ -10,9 +10,12 @@ ROUNDINGS: tuple[str, ...] = get_args(Rounding)
 CONDITIONING_DB = 0.5
 """What formats of single features have to gain: they make the caller's conversion longer."""
 
-WIDE_INPUT_DB = 2.8
+WIDE_INPUT_DB = 1.3
 """What an input wider than the hidden state has to gain in a recurrent layer, where it costs on
 some cores the fastest kernel, on AVR any."""
+
+MID_SHIFT_DB = 0.8
+"""What a mid shift in all layers has to gain: a handful of instructions for each unit."""
 
 
 @dataclass(frozen=True)
@@ -40,27 +43,36 @@ class Recipe:
     mid_shift: bool | None = None
 
     def variations(self, offers: "Offers") -> list["Recipe"]:
-        """Return the recipes that differ from this one in one choice worth trying."""
-        found = [
-            replace(self, compensated=not self.compensated),
-            replace(self, refit_dense=not self.refit_dense),
-            replace(self, refit_recurrent=not self.refit_recurrent),
-        ]
+        """Return the recipes that differ from this one in one choice worth trying.
+
+        Rounding to nearest comes last: what makes compensation fail is tried before.
+        """
+        found = []
+        if self.compensated:
+            found = [
+                replace(self, refit_dense=not self.refit_dense),
+                replace(self, refit_recurrent=not self.refit_recurrent),
+            ]
         for bits in offers.wide:
             other = None if self.input_bits == bits else bits
             found.append(replace(self, input_bits=other))
         if offers.precision != "q7" or (self.input_bits or 8) > 8:
             # Eight bits cannot spare one.
             found.append(replace(self, guard_bits=1 - self.guard_bits))
+        # Of 16 bits one is left for values that calibration does not hold: with a format for
+        # each feature it is the more likely that one of them meets such. Eight bits have none.
+        spare = 0 if offers.precision == "q7" else 1
         found += [
-            replace(self, input_cap=cap, input_offset=offset)
+            replace(self, input_cap=cap, input_offset=offset, input_spare=spare if cap else 0)
             for cap, offset in [*offers.conditionings, (0, False)]
             if (cap, offset) != (self.input_cap, self.input_offset)
         ]
-        if self.input_cap:
+        if self.input_cap and not spare:
             found.append(replace(self, input_spare=1 - self.input_spare))
         if self.mid_shift is None:
             found.append(replace(self, mid_shift=True))
+        plain = replace(self, compensated=False, refit_dense=False, refit_recurrent=False)
+        found.append(plain if self.compensated else replace(self, compensated=True))
         return found
 
     def __str__(self) -> str:
@@ -70,8 +82,7 @@ class Recipe:
         parts += ["a bit of headroom for inputs"] if self.guard_bits else []
         parts += [f"{self.input_bits}-bit input"] if self.input_bits else []
         if self.input_cap or self.input_offset:
-            spare = ", a bit of headroom for finer ones" if self.input_spare else ""
-            parts.append(f"inputs by feature{spare}")
+            parts.append("inputs by feature")
         parts += ["mid shifts in all layers"] if self.mid_shift else []
         return ", ".join(parts)
 
@@ -93,4 +104,7 @@ class Offers:
         """Return by how many dB more than others a recipe has to be better."""
         wide = recipe.input_bits in self.wide and not self.dense_first
         features = recipe.input_cap or recipe.input_offset
-        return (WIDE_INPUT_DB if wide else 0.0) + (CONDITIONING_DB if features else 0.0)
+        prices = (
+            (wide, WIDE_INPUT_DB), (features, CONDITIONING_DB), (recipe.mid_shift, MID_SHIFT_DB)
+        )
+        return sum(decibel for asked, decibel in prices if asked)
