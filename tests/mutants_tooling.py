@@ -104,7 +104,7 @@ QUANTIZER = (
     ),
     Mutant(
         "quantizer.n1-guard-bit-of-the-other-sign",
-        f"{_QUANTIZER}/__init__.py",
+        f"{_QUANTIZER}/chain.py",
         "max_frac(self.ranges.input, width) - self.recipe.guard_bits",
         "max_frac(self.ranges.input, width) + self.recipe.guard_bits",
         ("tests/test_compensate.py",),
