@@ -6,17 +6,24 @@ import numpy as np
 import pytest
 
 from lstmgen import artefact
-from lstmgen.bounds import INT32_MAX, LayerBounds, bound_table, clamp_needed, row_bounds
+from lstmgen.bounds import (
+    INT32_MAX,
+    LayerBounds,
+    bound_table,
+    clamp_needed,
+    magnitude,
+    row_bounds,
+)
 from lstmgen.codegen.describe import _output_clamp
 from lstmgen.emulator import Emulator, literal
 from lstmgen.emulator.fast import Argument, FastDense
 from lstmgen.emulator.fast_variant import FastVariant
 from lstmgen.emulator.state import LstmState
 from lstmgen.errors import RangeError
-from lstmgen.layers import Gru
+from lstmgen.layers import Gru, Lstm
 from lstmgen.network import Network
 from lstmgen.preconditions import check
-from lstmgen.qformat import QFormat
+from lstmgen.qformat import QFormat, max_frac
 from lstmgen.quantized import ADDEND_LIMIT, TABLE_BITS, QuantizedNetwork
 from lstmgen.quantized_layers import (
     QuantizedDense,
@@ -26,10 +33,17 @@ from lstmgen.quantized_layers import (
     parts_of,
 )
 from lstmgen.quantizer import quantize
+from lstmgen.quantizer.calibrate import measure
+from lstmgen.quantizer.chain import Chain
+from lstmgen.quantizer.compensate import Grid, compensated
+from lstmgen.quantizer.modes import MODES
+from lstmgen.quantizer.moments import moments
+from lstmgen.quantizer.recipe import Recipe
 from lstmgen.quantizer.rounding import fold_bias, to_nearest
 from lstmgen.quantizer.tables import load_tables
+from lstmgen.quantizer.widths import Widths
 
-from builders import calibration, dense, lstm, nearest, quantized
+from builders import NETWORKS, PRECISIONS, calibration, dense, lstm, nearest, quantized
 from variants import VARIANTS, inputs_of
 
 
@@ -53,6 +67,11 @@ def with_first(q: QuantizedNetwork, **changes: object) -> QuantizedNetwork:
 def test_weights_are_limited_alike_on_both_sides():
     weights = np.array([[-2.0, -1.0, -127.5 / 128, 127.4 / 128, 127.5 / 128, 2.0]])
     assert to_nearest(weights, ints(7), 8).tolist() == [[-127, -127, -127, 127, 127, 127]]
+
+
+def test_weights_are_rounded_to_nearest_ties_up():
+    weights = np.array([[-1.75, -1.5, -1.25, -0.5, 0.0, 0.49, 0.5, 1.5]])
+    assert to_nearest(weights, ints(0), 8).tolist() == [[-2, -1, -1, 0, 0, 0, 1, 2]]
 
 
 def test_biases_hold_half_of_what_is_shifted_out():
@@ -85,6 +104,61 @@ def test_hard_sigmoids_stay_within_their_range(name, bits):
         y = table[:, 1] + (table[:, 0] * (at + 1) >> 16)
         assert y.min() >= 0
         assert y.max() <= 32767
+
+
+def aligned() -> Network:
+    """Inputs so large that in q7 they are shifted left before they are multiplied."""
+    return Network.of(lstm(8, 9, scale=0.05), input_range=(-12.0, 12.0))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", [*NETWORKS, "aligned"])
+def test_a_row_s_format_is_the_largest_that_fits(name, precision):
+    """With one fraction bit more a weight, the shift or the sum would not fit (rule N2)."""
+    network = aligned() if name == "aligned" else NETWORKS[name]()
+    mode = MODES[precision]
+    q = nearest(network, precision, calibration(network), mid_shift=False)
+    reach = -q.x.lo
+    for layer, real in zip(q.layers, network.layers, strict=True):
+        if isinstance(layer, QuantizedLstm):
+            assert isinstance(real, Lstm)
+            assert bool(layer.x_shift) == (precision == "q7") or name != "aligned"
+            finer = layer.frac + 1
+            beyond = finer - layer.argument_frac > mode.max_right_shift
+            for weights, frac, bits in (
+                (real.W, finer - layer.x.frac - layer.x_shift, mode.input_weights),
+                (real.U, finer - layer.h.frac, mode.hidden_weights),
+            ):
+                for row, peak in enumerate(np.abs(weights).max(1)):
+                    beyond[row] |= peak == 0.0 or frac[row] > max_frac(float(peak), bits)
+            worst = (
+                np.abs(layer.wx).sum(1) * (reach << layer.x_shift)
+                + np.abs(layer.wh).sum(1) * 32768
+                + np.abs(layer.bias)
+            )
+            assert (beyond | (worst > INT32_MAX // 4)).all()
+        reach = magnitude(layer)
+
+
+def test_a_guard_bit_doubles_the_input_s_range():
+    network = NETWORKS["sequence"]()
+    x = calibration(network)
+    ranges = measure(network, x)
+    plain, guarded = (
+        Chain(network, "q15", 9, ranges, Recipe(guard_bits=bits), Widths(), x).layers()[0].x
+        for bits in (0, 1)
+    )
+    assert guarded == replace(plain, frac=plain.frac - 1)
+
+
+def test_moves_end_at_the_limits():
+    """A weight at its limit does not make up for what another one loses."""
+    x = np.repeat(np.arange(-50, 51)[:, None], 2, 1)
+    given = moments(x, np.ones(2))
+    for sign in (1, -1):
+        grid = Grid(np.ones((1, 2)), ints(3, 3))
+        found, _ = compensated(sign * np.array([[3.4, 9.0]]), grid, given)
+        assert np.abs(found).max() <= 3
 
 
 # --- Bounds ---------------------------------------------------------------------------------
