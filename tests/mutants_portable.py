@@ -8,7 +8,7 @@ _M3 = "tests/test_kernels.py::test_equal_on_all_networks"
 _ACTIVATION, _DENSE = "templates/activation.c.j2", "templates/dense.c.j2"
 _GRU, _LSTM, _WHOLE = "templates/gru.c.j2", "templates/lstm.c.j2", "templates/whole.c.j2"
 _FIXED, _SELFTEST = "templates/fixed.j2", "templates/selftest.c.j2"
-_PORTABLE = "tests/test_primitives_c.py"
+_FUNCTIONS = "tests/test_functions_c.py"
 
 FUNCTIONS = (
     Mutant(
@@ -31,7 +31,7 @@ FUNCTIONS = (
         "templates/model.h.j2",
         "return ({{ p }}_input)(raw - offset);",
         "return ({{ p }}_input)(raw + offset);",
-        ("tests/test_scaling.py",),
+        (f"{_FUNCTIONS}::test_offsets_of_features",),
     ),
     Mutant(
         "portable.asr-towards-zero",
@@ -45,14 +45,14 @@ FUNCTIONS = (
         _FIXED,
         "(uint_fast8_t)s), -limit, limit);",
         "(uint_fast8_t)s), -limit - 1, limit);",
-        (f"{_HOST}[peephole_large-q15]", _PORTABLE),
+        (f"{_FUNCTIONS}::test_shifts_and_limits",),
     ),
     Mutant(
         "portable.n4-limit-not-shifted",
         _FIXED,
         "const int32_t largest = {{ view.prefix }}_asr(limit, left);",
         "const int32_t largest = {{ view.prefix }}_asr(limit, 0u);",
-        (_M3 + "[q15-cortex-m3]", _PORTABLE),
+        (f"{_FUNCTIONS}::test_shifts_and_limits",),
     ),
     Mutant(
         "portable.n5-distance-without-one",
@@ -62,19 +62,18 @@ FUNCTIONS = (
         (f"{_HOST}[gru-q15]",),
     ),
     Mutant(
-        "portable.n5-last-segment-left-out",
+        "portable.n5-segment-behind-the-last",
         _ACTIVATION,
         "{{ view.half_table - 1 }});\n\n    return (int16_t){{ p }}_interpolate",
-        "{{ view.half_table - 2 }});\n\n    return (int16_t){{ p }}_interpolate",
-        (f"{_HOST}[gru-q15]", _PORTABLE),
+        "{{ view.half_table }});\n\n    return (int16_t){{ p }}_interpolate",
+        (f"{_FUNCTIONS}::test_tables_cells_and_their_words[q7]",),
     ),
     Mutant(
         "portable.n5-lines-from-another-point",
         _ACTIVATION,
         "(uint32_t)v + {{ view.line_origin }}u",
         "(uint32_t)v + {{ view.line_origin - 1 }}u",
-        ("tests/test_kernels.py::test_equal_dense_layers[q15-riscv32-balanced]",
-         "tests/test_kernels_armv6m.py::test_equal_with_tables_of_other_sizes[6]"),
+        ("tests/test_kernels_armv6m.py::test_equal_with_tables_of_other_sizes[6]",),
     ),
     Mutant(
         "portable.n6-low-half-dropped",
@@ -95,28 +94,28 @@ FUNCTIONS = (
         _ACTIVATION,
         "return (c >= 1073741824)",
         "return (c > 1073741824)",
-        (_PORTABLE,),
+        (f"{_FUNCTIONS}::test_tables_cells_and_their_words[q15]",),
     ),
     Mutant(
         "portable.n6-word-wraps-below",
         _ACTIVATION,
         "((c < -1073741824) ? INT32_MIN : (c * 2))",
         "(int32_t)((uint32_t)c * 2u)",
-        (_PORTABLE,),
+        (f"{_FUNCTIONS}::test_tables_cells_and_their_words[q15]",),
     ),
     Mutant(
         "portable.n11-rounding-by-row-format",
         _ACTIVATION,
         "(uint_fast8_t)(s - 1u)) + 1, 1u)",
         "(uint_fast8_t)(s - 1u)), 1u)",
-        (f"{_HOST}[relu-q15]",),
+        (f"{_FUNCTIONS}::test_functions_without_tables",),
     ),
     Mutant(
         "portable.n12-word-limit-symmetric",
         _ACTIVATION,
         "{{ p }}_clamp(word, -most - 1, most)",
         "{{ p }}_clamp(word, -most, most)",
-        (_PORTABLE,),
+        (f"{_FUNCTIONS}::test_peepholes",),
     ),
     Mutant(
         "portable.n12-low-half-dropped",
@@ -157,7 +156,7 @@ LAYERS = (
         _LSTM,
         "((h_new > {{ layer.hidden_limit }}) ? {{ layer.hidden_limit }} : h_new)",
         "h_new",
-        (_PORTABLE,),
+        (f"{_FUNCTIONS}::test_a_hidden_state_of_8_bits_is_full",),
     ),
     Mutant(
         "portable.n12-output-gate-sees-the-old-cell",
@@ -180,14 +179,14 @@ LAYERS = (
         _DENSE,
         "if ({{ v }} > best) {",
         "if ({{ v }} >= best) {",
-        ("tests/test_kernels.py::test_equal_on_all_networks[q7-host]", _PORTABLE),
+        (f"{_FUNCTIONS}::test_the_first_of_the_largest_classes",),
     ),
     Mutant(
         "portable.n9-largest-of-negative-classes",
         _DENSE,
         "int32_t best = -2147483647;",
         "int32_t best = 0;",
-        (_C + "[stacked_argmax-q15]", _PORTABLE),
+        (f"{_FUNCTIONS}::test_the_first_of_the_largest_classes",),
     ),
     Mutant(
         "portable.n9-narrow-truncates",
@@ -208,14 +207,14 @@ LAYERS = (
         _DENSE,
         "(whole <= 20u)",
         "(whole < 20u)",
-        (_C + "[odd_sizes-q15]", _C + "[huge_sums-q15]", _PORTABLE),
+        (f"{_FUNCTIONS}::test_probabilities_of_classes_below_the_largest",),
     ),
     Mutant(
         "portable.n10-probability-of-one-wraps",
         _DENSE,
         "((share > 32767u) ? 32767u : share)",
         "share",
-        (_C + "[one_class-q7]",),
+        (f"{_FUNCTIONS}::test_probabilities_of_classes_below_the_largest[1-0]",),
     ),
     Mutant(
         "portable.n14-reset-truncates",
@@ -236,21 +235,21 @@ LAYERS = (
         _GRU,
         "_clamp(h_new, -{{ layer.hidden_limit }}, {{ layer.hidden_limit }})",
         "_clamp(h_new, -{{ layer.hidden_limit }} - 1, {{ layer.hidden_limit }})",
-        (_PORTABLE,),
+        (f"{_FUNCTIONS}::test_a_gru_s_state_beyond_its_hidden_state",),
     ),
     Mutant(
         "portable.n15-half-of-a-sum-truncates",
         _WHOLE,
         "_asr(((int32_t)values[n] + h[n]) + 1, 1u)",
         "_asr((int32_t)values[n] + h[n], 1u)",
-        (f"{_HOST}[bidirectional_sum-q15]",),
+        (f"{_FUNCTIONS}::test_both_directions_as_one",),
     ),
     Mutant(
         "portable.n15-product-not-limited",
         _WHOLE,
         "(product > {{ 2 ** (bits - 1) - 1 }}) ? {{ 2 ** (bits - 1) - 1 }} : product",
         "product",
-        (_PORTABLE,),
+        (f"{_FUNCTIONS}::test_both_directions_as_one",),
     ),
     Mutant(
         "portable.n15-backward-without-the-first-step",
@@ -264,21 +263,21 @@ LAYERS = (
         "templates/embedding.c.j2",
         "const int16_t least = (x[0] > 0) ? x[0] : 0;",
         "const int16_t least = x[0];",
-        (_PORTABLE,),
+        (f"{_FUNCTIONS}::test_rows_beyond_an_embedding",),
     ),
     Mutant(
         "portable.n16-row-behind-the-table",
         "templates/embedding.c.j2",
         "(least < {{ layer.entries - 1 }}) ? least : {{ layer.entries - 1 }}",
         "(least < {{ layer.entries }}) ? least : {{ layer.entries }}",
-        (_PORTABLE,),
+        (f"{_FUNCTIONS}::test_rows_beyond_an_embedding",),
     ),
     Mutant(
         "portable.own-input-of-the-first-step",
         "templates/model.c.j2",
         '"&x[(steps - 1u) * " ~ P ~ "_INPUTS], "',
         '"&x[(steps - steps) * " ~ P ~ "_INPUTS], "',
-        ("tests/test_variants.py",),
+        (f"{_FUNCTIONS}::test_the_own_input_of_the_last_step",),
     ),
     Mutant(
         "selftest.crc-of-another-polynomial",

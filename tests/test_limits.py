@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lstmgen import artefact
+from lstmgen import artefact, reference
 from lstmgen.bounds import (
     INT32_MAX,
     LayerBounds,
+    argument_limit,
     bound_table,
     clamp_needed,
     magnitude,
@@ -35,6 +36,7 @@ from lstmgen.quantized_layers import (
 from lstmgen.quantizer import quantize
 from lstmgen.quantizer.calibrate import measure
 from lstmgen.quantizer.chain import Chain
+from lstmgen.quantizer.choice import _folds
 from lstmgen.quantizer.compensate import Grid, compensated
 from lstmgen.quantizer.modes import MODES
 from lstmgen.quantizer.moments import moments
@@ -42,6 +44,7 @@ from lstmgen.quantizer.recipe import Recipe
 from lstmgen.quantizer.rounding import fold_bias, to_nearest
 from lstmgen.quantizer.tables import load_tables
 from lstmgen.quantizer.widths import Widths
+from lstmgen.scaling import InputScaling
 
 from builders import NETWORKS, PRECISIONS, calibration, dense, lstm, nearest, quantized
 from variants import VARIANTS, inputs_of
@@ -78,6 +81,18 @@ def test_biases_hold_half_of_what_is_shifted_out():
     shift = ints(-3, -1, 0, 1, 2, 16)
     made = fold_bias(np.full(6, 2.5), np.full(6, 3), shift)
     assert made.tolist() == [20, 20, 20, 20 + 1, 20 + 2, 20 + (1 << 15)]
+
+
+def test_offsets_are_taken_off_what_is_rounded():
+    """Rule N1 for features with formats and offsets of their own, and back."""
+    common, scaling = QFormat(16, 4), InputScaling(ints(0, 3), ints(5, -7))
+    raw = np.arange(-40, 40)[:, None] + ints(0, 0)
+    real = (raw + ints(5, -7)) / 2.0 ** ints(4, 7)
+    for by, gained in ((0.0, 0), (0.5, 1), (-0.5, 0), (0.499, 0)):
+        found = scaling.unlimited(common, real + by / 2.0 ** ints(4, 7))
+        np.testing.assert_array_equal(found, raw + gained)
+    np.testing.assert_array_equal(scaling.to_real(common, raw), real)
+    np.testing.assert_array_equal(scaling.scaled(common, real) * 16, raw)
 
 
 @pytest.mark.parametrize("name", ["gru", "gru_reset_before"])
@@ -140,6 +155,29 @@ def test_a_row_s_format_is_the_largest_that_fits(name, precision):
         reach = magnitude(layer)
 
 
+@pytest.mark.parametrize("activation", ["linear", "relu", "sigmoid", "tanh", "softmax"])
+def test_every_activation_is_close_to_float(activation):
+    network = Network.of(lstm(3, 8, scale=0.3), dense(8, 5, activation), outputs="sequence")
+    x = calibration(network, 8, 20)
+    q = nearest(network, "q15", x)
+    y = q.y.to_real(Emulator(q, batch=len(x)).run(q.to_raw(x)))
+    np.testing.assert_allclose(y, reference.run(network, x).y, atol=2e-3)
+
+
+@pytest.mark.parametrize("sequences", [1, 2, 5])
+def test_recipes_are_judged_by_data_that_did_not_round(sequences):
+    network = NETWORKS["sequence"]()
+    x = np.arange(sequences * 6 * 2.0).reshape(sequences, 6, 2)
+    folds = _folds(network, x)
+    assert len(folds) == 2
+    for own, held in folds:
+        assert own.size
+        assert held.size
+        assert not set(own.ravel()) & set(held.ravel())
+    np.testing.assert_array_equal(folds[0][0], folds[1][1])
+    np.testing.assert_array_equal(folds[0][1], folds[1][0])
+
+
 def test_a_guard_bit_doubles_the_input_s_range():
     network = NETWORKS["sequence"]()
     x = calibration(network)
@@ -183,6 +221,17 @@ def test_clamps_are_where_some_sum_needs_them(shift, limit):
         assert found or not needed
         if shift <= 0 or bound % (1 << shift):
             assert found == needed
+
+
+def test_what_is_added_up_is_limited_so_that_the_sum_fits():
+    """Rules N12 and N14: two addends below 2^30 each."""
+    k = 7
+    for name, addends in (("gru", range(2 * k, 3 * k)), ("gru_reset_before", ()),
+                          ("peephole", [*range(2 * k), *range(3 * k, 4 * k)]), ("projection", ())):
+        limit = argument_limit(variant(name).layers[0])
+        expected = np.full(len(limit), INT32_MAX)
+        expected[list(addends)] = ADDEND_LIMIT
+        np.testing.assert_array_equal(limit, expected)
 
 
 def test_the_bound_of_the_network_s_own_input():
@@ -402,7 +451,8 @@ def test_a_table_is_flat_at_both_ends(name, row):
     refused(changed, f"{name} table: first and last slope are not 0")
 
 
-@pytest.mark.parametrize(("row", "base"), [(100, 32767), (101, 32767), (100, -32767), (101, -32767)])
+@pytest.mark.parametrize("row", [100, 101])
+@pytest.mark.parametrize("base", [32767, -32767])
 def test_a_table_stays_within_its_range_at_both_ends_of_a_segment(row, base):
     """An even segment rises from its base, an odd one up to it."""
     q = quantized("one_unit", "q15")
