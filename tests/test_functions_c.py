@@ -211,7 +211,7 @@ def assert_equal(q: QuantizedNetwork, steps: int = 4) -> None:
     assert result.equal, result.message
 
 
-@pytest.mark.parametrize("end", [TOP - 1, -TOP, TOP - 2, 2 - TOP])
+@pytest.mark.parametrize("end", [TOP - 1, -TOP])
 def test_a_hidden_state_of_8_bits_is_full(end: int) -> None:
     """Rule N7 with o and tanh(c) of nearly 1: 128 becomes 127, -128 stays."""
     q = quantized("runaway_cell", "q7")
@@ -221,9 +221,8 @@ def test_a_hidden_state_of_8_bits_is_full(end: int) -> None:
     assert_equal(full)
 
 
-@pytest.mark.parametrize("end", [TOP - 1, -TOP, 2 - TOP])
-@pytest.mark.parametrize("name", ["gru", "gru_reset_before"])
-@pytest.mark.parametrize("precision", ["q15", "q7"])
+@pytest.mark.parametrize("end", [TOP - 1, -TOP])
+@pytest.mark.parametrize(("name", "precision"), [("gru", "q15"), ("gru_reset_before", "q7")])
 def test_a_gru_s_state_beyond_its_hidden_state(name: str, precision: Precision, end: int) -> None:
     """Rule N14: h is limited alike on both sides, as long as z keeps the state."""
     q = variant(name, precision)
