@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 # Parallel test processes; one per core.
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test lint tools bench clean
+.PHONY: demo test mutants lint tools bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -14,6 +14,10 @@ demo: $(VENV)/.installed
 # Installs what the tests need (compilers, QEMU, simavr), then runs everything.
 test: tools lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+
+# Makes named mistakes in a copy of the sources, one at a time: the tests have to find each.
+mutants: tools $(VENV)/.dev
+	$(BIN)/python tests/mutants.py --jobs $(JOBS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -157,3 +157,94 @@ def test_preconditions_are_checked():
         ops.softmax(one(2**30 + 1)[None], load_tables(7).exp2)
     with pytest.raises(RangeError, match="0 <= shift <= 31"):
         ops.asr(one(1), 32)
+
+
+@pytest.mark.parametrize("bits", [8, 13, 16])
+@pytest.mark.parametrize("frac", [-2, 0, 6, 16])
+def test_n1_ties_go_up(bits, frac):
+    q = QFormat(bits, frac)
+    raw = np.arange(q.lo, q.hi)
+    np.testing.assert_array_equal(q.to_raw((raw + 0.5) * q.step), raw + 1)
+    assert q.to_raw((q.hi + 0.5) * q.step) == q.hi
+    assert q.to_raw((q.lo - 0.5) * q.step) == q.lo
+
+
+@pytest.mark.parametrize("bits", [8, 13, 16])
+def test_max_frac_of_what_rounds_to_just_too_much(bits):
+    """Half a unit above the largest integer rounds up, beyond the format."""
+    largest = 2 ** (bits - 1) - 1
+    assert max_frac((largest + 0.5) * 2.0**-3, bits) == 2
+    assert max_frac(np.nextafter((largest + 0.5) * 2.0**-3, 0), bits) == 3
+
+
+@given(v=INT32, shift=st.integers(2, 20), rectified=st.booleans())
+def test_n11_linear(v, shift, rectified):
+    expected = (v + (1 << (shift - 1))) >> shift
+    expected = min(max(expected, 0 if rectified else -32767), 32767)
+    assert ops.linear(one(v), shift, rectified).item() == expected
+
+
+@given(
+    v=st.integers(-(2**30) + 1, 2**30 - 1),
+    word=INT32 | st.sampled_from([2**31 - 1, -(2**31), 2**30, -(2**30)]),
+    weight=st.integers(-32767, 32767),
+    left=st.integers(0, 13),
+)
+def test_n12_peephole(v, word, weight, left):
+    most = 1 << (31 - left)
+    seen = min(max(word, -most), most - 1)
+    expected = v + ((seen * weight) >> 16) * 2**left
+    assert ops.peephole(one(v), one(word), one(weight), left).item() == expected
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("shift", [4, 11])
+def test_n14_hidden_at_both_ends(bits, shift):
+    hi = 2 ** (bits - 1) - 1
+    for h in (-hi - 3, -hi - 2, -hi - 1, -hi, -1, 0, hi - 1, hi, hi + 1):
+        half = 1 << (shift - 1)
+        for t, expected in (((h << shift) - half - 1, h - 1), ((h << shift) - half, h)):
+            assert ops.gru_hidden(one(t), shift, bits).item() == min(max(expected, -hi), hi)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_n15_both_directions_as_one(bits):
+    hi = 2 ** (bits - 1) - 1
+    values = np.array([-hi - 1, -hi, -hi + 1, -258, -3, -2, -1, 0, 1, 2, 127, hi - 1, hi])
+    values = values[np.abs(values) <= hi + 1]
+    f, b = (v.ravel() for v in np.meshgrid(values, values))
+    assert ops.merge("sum", f, b, bits).tolist() == [
+        math.floor((x + y) / 2 + 0.5) for x, y in zip(f.tolist(), b.tolist(), strict=True)
+    ]
+    assert ops.merge("multiply", f, b, bits).tolist() == [
+        min(math.floor(x * y / 2 ** (bits - 1) + 0.5), hi)
+        for x, y in zip(f.tolist(), b.tolist(), strict=True)
+    ]
+
+
+@given(st.lists(st.integers(-(2**30), 2**30), min_size=1, max_size=9))
+def test_n10_softmax_in_plain_integers(logits):
+    """Rule N10 as it is written, in numbers of any size."""
+    table = load_tables(7).exp2.tolist()
+    e20 = []
+    for v in logits:
+        d = v - max(logits)
+        fraction, whole = d % (1 << 20), -(d >> 20)
+        slope2, base = table[fraction >> 15]
+        low = (fraction & 0xFFFF ^ 0x8000) - 0x8000
+        mantissa = base + (slope2 * (low + 1) >> 16)
+        e20.append(mantissa * 64 >> whole if whole <= 20 else 0)
+    total = (sum(e20) + 32) >> 6
+    reciprocal = (2**29 + total // 2) // total
+    expected = [min((((e + 32) >> 6) * reciprocal + 2**13) >> 14, 32767) for e in e20]
+    assert ops.softmax(np.array([logits]), load_tables(7).exp2)[0].tolist() == expected
+
+
+def test_n10_terms_that_alone_would_vanish_count_in_the_sum():
+    """63 classes whose e20 is 1: with 20 whole bits below the largest, not with 21."""
+    def largest(below):
+        v = np.full((1, 64), -below << 20)
+        v[0, 0] = 0
+        return ops.softmax(v, load_tables(7).exp2)[0, 0]
+
+    assert (largest(20), largest(21)) == (32766, 32767)

@@ -53,7 +53,9 @@ def choose(
     calibration: (B, T, n) with B T >= 2. offers: what there is to choose from.
     """
     folds = _folds(network, calibration)
-    expected = [reference.run(network, held) for _, held in folds]
+    # Weights of any size come here: what no format can hold is refused where it is quantized.
+    with np.errstate(over="ignore", invalid="ignore"):
+        expected = [reference.run(network, held) for _, held in folds]
     known: dict[Recipe, float] = {}
 
     def score(recipe: Recipe) -> float:

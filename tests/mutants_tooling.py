@@ -1,0 +1,448 @@
+"""Mistakes in what makes and proves the integers: quantizer, bounds, checks, and the generator."""
+
+from mutant import Mutant
+
+_BOUNDS, _CONDITIONS = "lstmgen/bounds.py", "lstmgen/preconditions.py"
+_ARTEFACT, _STRUCTURE = "lstmgen/artefact.py", "lstmgen/artefact_structure.py"
+_QUANTIZER = "lstmgen/quantizer"
+_QUANTIZE, _TAMPERED = "tests/test_quantize.py", "tests/test_artefact.py"
+_WORST = f"{_QUANTIZE}::test_bounds_hold_for_the_worst_input"
+_BAD = f"{_TAMPERED}::test_tampered_artefacts_are_refused"
+_LIMITS = "tests/test_limits.py"
+
+QUANTIZER = (
+    Mutant(
+        "quantizer.n1-format-of-a-tie",
+        "lstmgen/qformat.py",
+        "while magnitude * 2.0**frac >= largest:",
+        "while magnitude * 2.0**frac > largest:",
+        ("tests/test_numerics.py::test_max_frac_of_what_rounds_to_just_too_much",),
+    ),
+    Mutant(
+        "quantizer.n2-weights-not-symmetric",
+        f"{_QUANTIZER}/rounding.py",
+        "return np.clip(scaled, -limit, limit).astype(np.int64)",
+        "return np.clip(scaled, -limit - 1, limit).astype(np.int64)",
+        (f"{_LIMITS}::test_weights_are_limited_alike_on_both_sides",),
+    ),
+    Mutant(
+        "quantizer.n2-weights-truncated",
+        f"{_QUANTIZER}/rounding.py",
+        "frac[:, None].astype(np.float64) + 0.5)",
+        "frac[:, None].astype(np.float64))",
+        (f"{_LIMITS}::test_weights_are_rounded_to_nearest_ties_up",),
+    ),
+    Mutant(
+        "quantizer.n3-no-rounding-of-a-shift-by-one",
+        f"{_QUANTIZER}/rounding.py",
+        "np.where(shift > 0, 1 <<",
+        "np.where(shift > 1, 1 <<",
+        (f"{_LIMITS}::test_biases_hold_half_of_what_is_shifted_out",),
+    ),
+    Mutant(
+        "quantizer.n3b-mid-shift-of-the-other-sign",
+        f"{_QUANTIZER}/lstm.py",
+        "wh=to_nearest(layer.U, frac + mid - h.frac, mode.hidden_weights),",
+        "wh=to_nearest(layer.U, frac - mid - h.frac, mode.hidden_weights),",
+        (f"{_QUANTIZE}::test_a_mid_shift_where_it_is_worth_it",),
+    ),
+    Mutant(
+        "quantizer.n2-inputs-aligned-the-wrong-way",
+        f"{_QUANTIZER}/lstm.py",
+        "from_x = self.w_frac + self.place.x.frac + x_shift",
+        "from_x = self.w_frac + self.place.x.frac - x_shift",
+        (f"{_LIMITS}::test_a_row_s_format_is_the_largest_that_fits",),
+    ),
+    Mutant(
+        "quantizer.n8-cell-word-of-half-the-state",
+        f"{_QUANTIZER}/lstm.py",
+        "return 2 * np.minimum(raw, (1 << 30) - 1)",
+        "return np.minimum(raw, (1 << 30) - 1)",
+        (f"{_QUANTIZE}::test_initial_state_is_rounded",),
+    ),
+    Mutant(
+        "quantizer.n9-overflow-let-through",
+        f"{_QUANTIZER}/dense.py",
+        ".bound > INT32_MAX",
+        ".bound > 2 * INT32_MAX",
+        (f"{_QUANTIZE}::test_a_masking_bias_costs_bits_and_does_not_overflow",),
+    ),
+    Mutant(
+        "quantizer.n10-logarithm-of-another-base",
+        f"{_QUANTIZER}/dense.py",
+        "np.log2(np.e)",
+        "np.log(2.0)",
+        (f"{_LIMITS}::test_every_activation_is_close_to_float[softmax]",),
+    ),
+    Mutant(
+        "quantizer.n12-peephole-weights-beyond-16-bits",
+        f"{_QUANTIZER}/lstm.py",
+        "left = max(0, int(np.floor(np.log2(max(peak, 1.0)))))",
+        "left = max(0, int(np.floor(np.log2(max(peak, 1.0)))) - 1)",
+        ("tests/test_variants.py::test_close_to_float[peephole_large-q15]",),
+    ),
+    Mutant(
+        "quantizer.n14-rows-of-another-bias",
+        f"{_QUANTIZER}/gru.py",
+        "bias_h=fold_bias(layer.b_u, frac_h, shift_h)",
+        "bias_h=fold_bias(layer.b_u, frac_h, shift_h * 0)",
+        (f"{_LIMITS}::test_both_biases_of_a_gru_hold_it",),
+    ),
+    Mutant(
+        "quantizer.n5-segments-without-their-last-point",
+        f"{_QUANTIZER}/tables.py",
+        "fraction = np.where(index & 1, position - 32768, position)",
+        "fraction = np.where(index & 1, position - 32767, position)",
+        ("tests/test_numerics.py::test_shipped_tables_are_the_fit[6]",),
+    ),
+    Mutant(
+        "quantizer.n11-corner-of-the-hard-sigmoid",
+        f"{_QUANTIZER}/tables.py",
+        "table[row] = slope2, min(round(left), 32767 - most)",
+        "table[row] = slope2, round(left)",
+        (f"{_LIMITS}::test_hard_sigmoids_stay_within_their_range",),
+    ),
+    Mutant(
+        "quantizer.n1-guard-bit-of-the-other-sign",
+        f"{_QUANTIZER}/chain.py",
+        "max_frac(self.ranges.input, width) - self.recipe.guard_bits",
+        "max_frac(self.ranges.input, width) + self.recipe.guard_bits",
+        (f"{_LIMITS}::test_a_guard_bit_doubles_the_input_s_range",),
+    ),
+    Mutant(
+        "quantizer.losses-made-up-the-wrong-way",
+        f"{_QUANTIZER}/compensate.py",
+        "left[:, j + 1 :] -= lost[:, None] * factor[j, j + 1 :]",
+        "left[:, j + 1 :] += lost[:, None] * factor[j, j + 1 :]",
+        ("tests/test_compensate.py::test_the_error_is_the_least_of_all_neighbours",),
+    ),
+    Mutant(
+        "quantizer.biases-lose-what-they-gain",
+        f"{_QUANTIZER}/compensate.py",
+        "return best, row_sums((weights - best * grid.steps) * given.mean)",
+        "return best, row_sums((best * grid.steps - weights) * given.mean)",
+        ("tests/test_compensate.py::test_the_error_is_the_least_of_all_neighbours",),
+    ),
+    Mutant(
+        "quantizer.moves-beyond-the-limit",
+        f"{_QUANTIZER}/compensate.py",
+        "up[raw[live] >= grid.limits] = np.inf",
+        "up[raw[live] > grid.limits] = np.inf",
+        (f"{_LIMITS}::test_moves_end_at_the_limits",),
+    ),
+    Mutant(
+        "quantizer.judged-by-the-data-that-rounds",
+        f"{_QUANTIZER}/choice.py",
+        "return [(one, other), (other, one)]",
+        "return [(one, one), (other, other)]",
+        (f"{_LIMITS}::test_recipes_are_judged_by_data_that_did_not_round",),
+    ),
+)
+
+INPUTS = (
+    Mutant(
+        "scaling.offset-added",
+        "lstmgen/scaling.py",
+        "return np.asarray(np.floor(scaled + 0.5) - self.offset)",
+        "return np.asarray(np.floor(scaled + 0.5) + self.offset)",
+        ("docs/numerics.md",),
+    ),
+    Mutant(
+        "scaling.offset-before-rounding",
+        "lstmgen/scaling.py",
+        "return np.asarray(np.floor(scaled + 0.5) - self.offset)",
+        "return np.asarray(np.floor(scaled - self.offset + 0.4999999))",
+        (f"{_LIMITS}::test_offsets_are_taken_off_what_is_rounded",),
+    ),
+    Mutant(
+        "scaling.real-values-without-the-offset",
+        "lstmgen/scaling.py",
+        "return np.asarray((np.asarray(raw) + self.offset) * 2.0 ** -self.frac(common))",
+        "return np.asarray((np.asarray(raw) - self.offset) * 2.0 ** -self.frac(common))",
+        (f"{_LIMITS}::test_offsets_are_taken_off_what_is_rounded",),
+    ),
+    Mutant(
+        "conditioning.shift-of-the-other-sign",
+        f"{_QUANTIZER}/conditioning.py",
+        "scale: FloatArray = np.ldexp(1.0, -self.shift)",
+        "scale: FloatArray = np.ldexp(1.0, self.shift)",
+        ("tests/test_scaling.py::test_the_folded_network_is_the_same_network",),
+    ),
+    Mutant(
+        "conditioning.own-input-without-the-offset",
+        f"{_QUANTIZER}/conditioning.py",
+        "b=last.b + first.moved(last.skip)",
+        "b=last.b",
+        ("tests/test_scaling.py::test_the_folded_network_is_the_same_network",),
+    ),
+    Mutant(
+        "conditioning.range-of-the-inputs-as-they-were",
+        f"{_QUANTIZER}/conditioning.py",
+        "declared = (-peak, peak)",
+        "declared = network.input_range",
+        ("tests/test_scaling.py::test_a_declared_range_is_every_feature_s",),
+    ),
+    Mutant(
+        "folding.offset-by-scaled-weights",
+        "lstmgen/folding.py",
+        "b=layer.b + affine.moved(layer.W))",
+        "b=layer.b + affine.moved(layer.W * affine.scale))",
+        ("tests/test_folding.py::test_in_front_of",),
+    ),
+)
+
+PROOF = (
+    Mutant(
+        "bounds.bias-left-out",
+        _BOUNDS,
+        "bound = np.abs(layer.w).sum(1) * input_magnitude + np.abs(layer.bias)",
+        "bound = np.abs(layer.w).sum(1) * input_magnitude",
+        (_WORST,),
+    ),
+    Mutant(
+        "bounds.input-not-aligned",
+        _BOUNDS,
+        "from_x = np.abs(layer.wx).sum(1) * (input_magnitude << layer.x_shift)",
+        "from_x = np.abs(layer.wx).sum(1) * input_magnitude",
+        (_WORST,),
+    ),
+    Mutant(
+        "bounds.hidden-state-a-unit-too-small",
+        _BOUNDS,
+        "return layer.h.hi if layer.h.bits == 16 else -layer.h.lo",
+        "return layer.h.hi",
+        (_WORST,),
+    ),
+    Mutant(
+        "bounds.mid-shift-without-its-floor",
+        _BOUNDS,
+        "(from_h >> np.clip(mid, 0, 62)) + (mid > 0)",
+        "(from_h >> np.clip(mid, 0, 62))",
+        (f"{_LIMITS}::test_a_mid_shift_s_floor_is_part_of_the_bound",),
+    ),
+    Mutant(
+        "bounds.own-input-left-out",
+        _BOUNDS,
+        "bound = bound + np.abs(layer.skip).sum(1) * skip_magnitude",
+        "bound = bound + 0 * skip_magnitude",
+        (f"{_LIMITS}::test_the_bound_of_the_network_s_own_input",),
+    ),
+    Mutant(
+        "bounds.candidate-s-bias-left-out",
+        _BOUNDS,
+        "partial[2 * k :] = from_h[2 * k :] + np.abs(layer.bias_h)",
+        "partial[2 * k :] = from_h[2 * k :]",
+        (f"{_LIMITS}::test_the_bounds_of_a_gru_are_reached",),
+    ),
+    Mutant(
+        "bounds.overflow-at-two-to-the-31",
+        _BOUNDS,
+        "np.maximum(self.bound, self.partial) > INT32_MAX)",
+        "np.maximum(self.bound, self.partial) > INT32_MAX + 1)",
+        (f"{_LIMITS}::test_a_sum_of_2_to_the_31_overflows",),
+    ),
+    Mutant(
+        "bounds.clamp-without-the-floor-of-a-shift",
+        _BOUNDS,
+        "    right = right + (shift > 0)\n",
+        "",
+        (f"{_LIMITS}::test_clamps_are_where_some_sum_needs_them",),
+    ),
+    Mutant(
+        "bounds.clamp-of-a-left-shift-one-too-late",
+        _BOUNDS,
+        "left = bound > (limit >> np.clip(-shift, 0, 62))",
+        "left = bound > (limit >> np.clip(-shift, 0, 62)) + 1",
+        (f"{_LIMITS}::test_clamps_are_where_some_sum_needs_them",),
+    ),
+    Mutant(
+        "bounds.limit-of-the-candidate-s-addends",
+        _BOUNDS,
+        "limit[2 * layer.units :] = ADDEND_LIMIT",
+        "limit[: 2 * layer.units] = ADDEND_LIMIT",
+        (f"{_LIMITS}::test_what_is_added_up_is_limited_so_that_the_sum_fits",),
+    ),
+    Mutant(
+        "bounds.network-s-lowest-input-left-out",
+        _BOUNDS,
+        "reach = first.entries if isinstance(first, QuantizedEmbedding) else -q.x.lo",
+        "reach = first.entries if isinstance(first, QuantizedEmbedding) else q.x.hi",
+        (_WORST,),
+    ),
+    Mutant(
+        "preconditions.sums-not-looked-at",
+        _CONDITIONS,
+        "for row in np.flatnonzero(bounds.overflows)[:3]:",
+        "for row in np.flatnonzero(bounds.overflows)[:0]:",
+        (_BAD,),
+    ),
+    Mutant(
+        "preconditions.one-class-more",
+        _CONDITIONS,
+        "layer.rows > MAX_CLASSES:",
+        "layer.rows > MAX_CLASSES + 1:",
+        (f"{_QUANTIZE}::test_softmax_over_too_many_classes_is_refused",),
+    ),
+    Mutant(
+        "preconditions.lowest-weight-of-16-bits",
+        _CONDITIONS,
+        'within("wx", layer.wx, -32767, 32767)',
+        'within("wx", layer.wx, -32768, 32767)',
+        (f"{_LIMITS}::test_the_lowest_weight_of_16_bits_is_refused",),
+    ),
+    Mutant(
+        "preconditions.odd-cell-words",
+        _CONDITIONS,
+        "if (layer.c0[layer.c0 != INT32_MAX] & 1).any():",
+        "if False:",
+        (_BAD,),
+    ),
+    Mutant(
+        "preconditions.last-slope-of-a-table",
+        _CONDITIONS,
+        "(slope2[0] or slope2[-1])",
+        "slope2[0]",
+        (f"{_LIMITS}::test_a_table_is_flat_at_both_ends",),
+    ),
+    Mutant(
+        "preconditions.ends-of-odd-segments",
+        _CONDITIONS,
+        "(np.where(odd, -32768, 0), np.where(odd, -1, 32767))",
+        "(np.where(odd, -1, 0), np.where(odd, -1, 32767))",
+        (f"{_LIMITS}::test_a_table_stays_within_its_range_at_both_ends_of_a_segment",),
+    ),
+    Mutant(
+        "preconditions.mid-shift-beside-an-aligned-input",
+        _CONDITIONS,
+        "if layer.mid_shift.any() and layer.x_shift:",
+        "if False:",
+        (f"{_QUANTIZE}::test_the_bounds_of_a_mid_shift",),
+    ),
+    Mutant(
+        "preconditions.shift-of-32",
+        _CONDITIONS,
+        "MAX_RIGHT_SHIFT = 31",
+        "MAX_RIGHT_SHIFT = 32",
+        (f"{_LIMITS}::test_a_shift_by_32_is_refused",),
+    ),
+)
+
+FILES = (
+    Mutant(
+        "artefact.changed-integers",
+        _ARTEFACT,
+        'if q.digest() != description["sha256"]:',
+        "if False:",
+        (_BAD,),
+    ),
+    Mutant(
+        "artefact.another-version-of-the-arithmetic",
+        _ARTEFACT,
+        'if description["artefact"] != _VERSION or description["numerics"] != NUMERICS_VERSION:',
+        'if description["artefact"] != _VERSION:',
+        (_BAD,),
+    ),
+    Mutant(
+        "artefact.floats",
+        _ARTEFACT,
+        'if array.dtype.kind != "i":',
+        "if False:",
+        (f"{_TAMPERED}::test_floats_and_objects_are_refused",),
+    ),
+    Mutant(
+        "artefact.narrowest-type-one-too-narrow",
+        _ARTEFACT,
+        "info.min <= array.min() and array.max() <= info.max:",
+        "info.min - 1 <= array.min() and array.max() <= info.max:",
+        (f"{_LIMITS}::test_arrays_are_stored_as_narrow_as_their_ends_allow",),
+    ),
+    Mutant(
+        "artefact.formats-that-do-not-follow",
+        _STRUCTURE,
+        "if above.inputs != below.width or above.x != below.y or isinstance(",
+        "if above.inputs != below.width or isinstance(",
+        (_BAD,),
+    ),
+    Mutant(
+        "artefact.digest-without-the-initial-state",
+        "lstmgen/quantized.py",
+        "for array in integers_of(part).values():",
+        "for array in list(integers_of(part).values())[:-1]:",
+        (f"{_LIMITS}::test_every_integer_is_part_of_the_digest",),
+    ),
+    Mutant(
+        "selftest.inputs-of-another-scale",
+        "lstmgen/selftest.py",
+        "+ q.x.lo) >> (t & 3)",
+        "+ q.x.lo) >> (t & 1)",
+        ("tests/test_codegen.py::test_the_c_computes_what_the_emulator_computes[one_unit-q7]",),
+    ),
+    Mutant(
+        "selftest.values-in-another-order",
+        "lstmgen/selftest.py",
+        "values += [state.h.ravel(), state.c.ravel()]",
+        "values += [state.c.ravel(), state.h.ravel()]",
+        ("tests/test_codegen.py::test_the_c_computes_what_the_emulator_computes[one_unit-q7]",),
+    ),
+)
+
+GENERATOR = (
+    Mutant(
+        "generator.n4-limit-before-a-left-shift",
+        "lstmgen/codegen/rescale.py",
+        'return Rescale("left", -lo, None if kept is None else kept >> -lo)',
+        'return Rescale("left", -lo, kept)',
+        ("tests/test_rescale.py",),
+    ),
+    Mutant(
+        "generator.n4-clamp-left-out",
+        "lstmgen/codegen/rescale.py",
+        "if hi <= 0 and not clamped:",
+        "if hi <= 0:",
+        ("tests/test_rescale.py",),
+    ),
+    Mutant(
+        "generator.n9-output-limit-without-its-floor",
+        "lstmgen/codegen/describe.py",
+        "((int(b) >> int(r)) + bool(r)) << int(left_by)",
+        "(int(b) >> int(r)) << int(left_by)",
+        (f"{_LIMITS}::test_an_output_is_limited_where_some_sum_needs_it",),
+    ),
+    Mutant(
+        "generator.state-without-its-padding",
+        "lstmgen/codegen/view.py",
+        "return -self._state_used % 4",
+        "return -self._state_used % 2",
+        ("tests/test_codegen.py::test_the_header_states_sizes_and_formats",),
+    ),
+    Mutant(
+        "generator.n15-second-half-in-place-of-the-first",
+        "lstmgen/codegen/sequence.py",
+        'if stage.merge == "concat" and offset:',
+        'if stage.merge == "sum" and offset:',
+        ("tests/test_variants.py::test_equal_on_the_host[bidirectional_sequence-q15]",),
+    ),
+    Mutant(
+        "generator.n15-flipped-values-not-flipped",
+        "lstmgen/codegen/sequence.py",
+        'put = "step" if stage.direction == "flipped" else taken',
+        "put = taken",
+        ("tests/test_variants.py::test_equal_on_the_host[flipped-q15]",),
+    ),
+    Mutant(
+        "generator.areas-of-a-buffer-too-small",
+        "lstmgen/codegen/sequence.py",
+        "areas[target] = max(areas[target], stage.width)",
+        "areas[target] = stage.width",
+        ("tests/test_variants.py::test_equal_on_the_host[bidirectional_stacked-q7]",),
+    ),
+    Mutant(
+        "generator.n1-offset-of-the-other-sign",
+        "lstmgen/codegen/features.py",
+        "(scaling.frac(x).tolist(), scaling.offset.tolist(), strict=True)",
+        "(scaling.frac(x).tolist(), (-scaling.offset).tolist(), strict=True)",
+        ("tests/test_functions_c.py::test_offsets_of_features",),
+    ),
+)
+
+TOOLING = (*QUANTIZER, *INPUTS, *PROOF, *FILES, *GENERATOR)
