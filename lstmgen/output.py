@@ -14,6 +14,7 @@ from .codegen import EFFORTS, OPTIONAL_OUTPUTS, Effort, footprint, generate
 from .codegen.ctext import check_name
 from .codegen.render import TargetFacts
 from .errors import LstmgenError, ModelError
+from .folder import write_file
 from .preconditions import check
 from .quantized import NUMERICS_VERSION, QuantizedNetwork
 from .quantized_layers import (
@@ -29,6 +30,9 @@ from .target import is_name
 REPORT = "{name}_report.json"
 ARTEFACT = "{name}_model.npz"
 
+_PROOF = "proof"
+"""The report's key for what is proved of the folder; the only one that is not generated."""
+
 
 def build(
     q: QuantizedNetwork, target: TargetFacts, *, name: str, effort: Effort = "speed"
@@ -43,8 +47,7 @@ def build(
     test = make_selftest(q)
     sources = generate(q, name=name, target=target, selftest=test, effort=effort)
     files = {file: text.encode() for file, text in sources.items()}
-    report = json.dumps(_describe(q, target, name, test, effort), indent=1) + "\n"
-    files[REPORT.format(name=name)] = report.encode()
+    files[REPORT.format(name=name)] = _dump(_describe(q, target, name, test, effort))
     files[ARTEFACT.format(name=name)] = artefact.to_bytes(q)
     return files
 
@@ -103,9 +106,31 @@ def drift(folder: Path) -> list[str]:
         path = folder / file
         if not path.is_file():
             problems.append(f"{path} is missing")
-        elif path.read_bytes() != data:
-            problems.append(f"{path} differs{_first_difference(path.read_bytes(), data)}")
+        elif _generated(path, name) != data:
+            problems.append(f"{path} differs{_first_difference(_generated(path, name), data)}")
     return problems
+
+
+def write_proof(folder: Path, proof: dict[str, Any]) -> None:
+    """Put the verdict of `lstmgen prove` into a folder's report, in place of an earlier one."""
+    path = folder / REPORT.format(name=read_folder(folder)[1])
+    report = json.loads(path.read_text(encoding="utf-8"))
+    report[_PROOF] = proof
+    write_file(_dump(report), path)
+
+
+def _generated(path: Path, name: str) -> bytes:
+    """Return what a file holds, of the report without what `write_proof` has put into it."""
+    data = path.read_bytes()
+    if path.name == REPORT.format(name=name):
+        report = json.loads(data)
+        if report.pop(_PROOF, None) is not None:
+            return _dump(report)
+    return data
+
+
+def _dump(report: dict[str, Any]) -> bytes:
+    return (json.dumps(report, indent=1) + "\n").encode()
 
 
 def _first_difference(found: bytes, expected: bytes) -> str:

@@ -7,7 +7,7 @@ induction: the state after a step lies in the span that was assumed before it.
 
 from dataclasses import dataclass
 
-from ..bounds import bound_table
+from ..bounds import LayerBounds, bound_table
 from ..quantized import QuantizedNetwork
 from ..quantized_layers import (
     QuantizedBidirectional,
@@ -125,7 +125,11 @@ class Proof:
 def proof_of(q: QuantizedNetwork, view: ModelView) -> Proof:
     """Return the contracts of the C that `view` stands for."""
     bounds = {part.name: table for part, table in zip(q.parts, bound_table(q), strict=True)}
-    activates = (f"{view.prefix}_activate",) if "activate" in view.helpers else ()
+    # Kernels in C have it too, in the plain C beside their intrinsics.
+    calls = {"activate"} & view.helpers or any(
+        layer.kernel is not None and layer.kernel.in_c for layer in view.state_layers
+    )
+    activates = (f"{view.prefix}_activate",) if calls else ()
     views = _by_part(q, view)
     x = INT16 if view.embedding else Span(*q.input_span)
     contracts: list[Contract] = []
@@ -140,16 +144,20 @@ def proof_of(q: QuantizedNetwork, view: ModelView) -> Proof:
                 state.append(StateSpan(own.c_field, own.units, INT32))
                 state.append(StateSpan(own.h_field, own.width, hidden_span(part)))
                 continue
-            given = handed_on(part, int(bounds[part.name].bound.max(initial=0)))
+            given = handed_on(part, _reach(bounds[part.name]))
             contracts.append(_plain(own, q, taken, given, x, activates))
-        taken = handed_on(layer, int(bounds[layer.name].bound.max(initial=0))
-                          if layer.name in bounds else 0)
+        taken = handed_on(layer, _reach(bounds.get(layer.name)))
     tables = tuple(
         TableSpan(table.symbol, Span(-32767 if table.symbol.endswith("_tanh") else 0, 32767))
         for table in view.tables
         if activates and not table.symbol.endswith("_exp2")
     )
     return Proof(tables, tuple(contracts), tuple(state), x, taken)
+
+
+def _reach(bounds: LayerBounds | None) -> int:
+    """Return the largest |accumulator| of a layer, 0 of one that has none of its own."""
+    return 0 if bounds is None else int(bounds.bound.max(initial=0))
 
 
 def hidden_span(part: QuantizedRecurrent) -> Span:
@@ -214,13 +222,9 @@ def _plain(
         if own.skip is not None and own.skip_x is not None:
             arguments.append(Argument("own", own.skip_x.type, q.inputs, x, None))
     arguments.append(Argument("y", own.y.type, outputs, None, given))
-    calls = activates if isinstance(own, DenseView) and own.table in _tables(own) else ()
-    return Contract(own.c_name, own.function, tuple(arguments), calls)
-
-
-def _tables(own: DenseView) -> tuple[str | None, ...]:
-    """Return the table of a layer that goes through `activate`, if it has one."""
-    return () if own.activation == "softmax" or own.table is None else (own.table,)
+    # A softmax has a table, but not by way of `activate`.
+    looks_up = isinstance(own, DenseView) and own.activation in ("sigmoid", "tanh")
+    return Contract(own.c_name, own.function, tuple(arguments), activates if looks_up else ())
 
 
 def _recurrent(
@@ -238,11 +242,9 @@ def _recurrent(
         inner = views[part.projection.name]
         assert isinstance(inner, DenseView)
         limit = Span(-part.projection.x.hi, part.projection.x.hi)
-        arguments = (
-            Argument("x", inner.x.type, inner.inputs, limit, None),
-            Argument("y", inner.y.type, inner.rows, None, hidden),
-        )
-        found.append(Contract(inner.c_name, inner.function, arguments, ()))
+        made = Argument("x", inner.x.type, inner.inputs, limit, None)
+        h = Argument("y", inner.y.type, inner.rows, None, hidden)
+        found.append(Contract(inner.c_name, inner.function, (made, h), ()))
         calls = (*calls, inner.function)
     arguments = (
         Argument("x", own.x.type, own.inputs, taken, None),

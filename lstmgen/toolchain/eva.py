@@ -95,6 +95,7 @@ def run_eva(
     folder: Path,
     *,
     entry: str,
+    own: Sequence[str] = (),
     by_contract: Sequence[str] = (),
     machine: str = "int32",
     define: Sequence[str] = (),
@@ -102,6 +103,7 @@ def run_eva(
 ) -> EvaResult:
     """Analyse the function `entry` of a source in `folder`, and all that it calls.
 
+    own: functions that belong to the analysis itself: all that they ask has to be reached.
     by_contract: functions of which only the contract counts, not the body. Raises ToolError
     if Frama-C is not installed. The folder keeps what Frama-C says: <entry>.log, <entry>.csv.
     """
@@ -117,15 +119,15 @@ def run_eva(
     code, seconds, megabytes = _run(command, folder, log, timeout)
     text = log.read_text(encoding="utf-8", errors="replace")
     if code is None:
-        failure = f"stopped after {timeout:g} s"
-        return EvaResult((), (), failure, seconds, megabytes)
+        return EvaResult((), (), f"stopped after {timeout:g} s", seconds, megabytes)
     if code != 0 or not table.is_file():
         said = [line for line in text.splitlines() if line.strip()][-6:]
-        failure = f"Frama-C failed (status {code}): {' '.join(said)}"
-        return EvaResult((), (), failure, seconds, megabytes)
+        return EvaResult(
+            (), (), f"Frama-C failed (status {code}): {' '.join(said)}", seconds, megabytes
+        )
     rows = _rows(table)
     alarms = tuple(
-        alarm for status, alarm in rows if not _shown(status, alarm, entry, by_contract)
+        alarm for status, alarm in rows if not _shown(status, alarm, (entry, *own), by_contract)
     )
     assumed = tuple(
         alarm for status, alarm in rows if alarm.kind == _ADMITTED and status != "Dead"
@@ -138,13 +140,15 @@ def run_eva(
     return EvaResult(alarms, assumed, failure, seconds, megabytes)
 
 
-def _shown(status: str, alarm: Alarm, entry: str, by_contract: Sequence[str]) -> bool:
+def _shown(
+    status: str, alarm: Alarm, own: Sequence[str], by_contract: Sequence[str]
+) -> bool:
     """Return whether a property needs no more: it is shown, assumed in sight, or not asked."""
     if alarm.function == DONE:
         return True
     # What the analysis itself asks has to be reached; of other functions it calls but a few.
     if status == "Dead":
-        return alarm.function != entry
+        return alarm.function not in own
     # The body of such a function is not looked at here; an analysis of its own shows it.
     if alarm.function in by_contract and alarm.kind in _CONTRACT:
         return True
@@ -156,10 +160,8 @@ def _rows(table: Path) -> list[tuple[str, Alarm]]:
     found = []
     with table.open(newline="", encoding="utf-8", errors="replace") as file:
         for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE):
-            alarm = Alarm(
-                row["file"], int(row["line"]), row["function"], row["property kind"], row["property"]
-            )
-            found.append((row["status"], alarm))
+            where = row["file"], int(row["line"]), row["function"]
+            found.append((row["status"], Alarm(*where, row["property kind"], row["property"])))
     return found
 
 
