@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from . import __version__, artefact
-from .bounds import LayerBounds, bound_table
+from .bounds import LayerBounds, certificate
 from .codegen import EFFORTS, OPTIONAL_OUTPUTS, Effort, footprint, generate
-from .codegen.ctext import check_name
+from .codegen.ctext import check_name, unique_names
 from .codegen.render import TargetFacts
 from .errors import LstmgenError, ModelError
 from .folder import write_file
@@ -148,6 +146,8 @@ def _describe(
     q: QuantizedNetwork, target: TargetFacts, name: str, test: SelfTest, effort: Effort
 ) -> dict[str, Any]:
     sizes = footprint(q, name=name, isa=target.isa, effort=effort)
+    c_names = unique_names([part.name for part in q.parts])
+    proofs = {proof["name"]: (proof, bounds) for proof, bounds in certificate(q)}
     return {
         "generator": "lstmgen",
         "version": __version__,
@@ -169,16 +169,17 @@ def _describe(
         },
         "self_test": {"steps": test.steps, "seed": test.seed, "crc32": f"{test.crc:08x}"},
         "layers": [
-            _describe_layer(part, bounds)
-            for part, bounds in zip(q.parts, bound_table(q), strict=True)
+            {"name": part.name, "symbol": f"{name}_{c_name}"} | _describe_layer(part, proofs)
+            for part, c_name in zip(q.parts, c_names, strict=True)
         ],
     }
 
 
-def _describe_layer(layer: QuantizedPart, bounds: LayerBounds) -> dict[str, Any]:
+def _describe_layer(
+    layer: QuantizedPart, proofs: Mapping[str, tuple[dict[str, Any], LayerBounds]]
+) -> dict[str, Any]:
     """Return formats and the bound table: per row, the proof that int32 cannot overflow."""
     description: dict[str, Any] = {
-        "name": layer.name,
         "type": kind_of(layer),
         "inputs": layer.inputs,
         "outputs": layer.width,
@@ -190,12 +191,13 @@ def _describe_layer(layer: QuantizedPart, bounds: LayerBounds) -> dict[str, Any]
         return description
     if isinstance(layer, QuantizedRecurrent):
         description["x_shift"] = layer.x_shift
+    proof, bounds = proofs[layer.name]
     rows = [
-        {"row": row, "frac": int(frac), "shift": int(shift), "bound": int(b), "clamped": bool(c)}
-        for row, (frac, shift, b, c) in enumerate(
-            zip(layer.frac, layer.shift, bounds.bound, bounds.clamped, strict=True)
+        {"row": row["row"], "frac": int(frac), "shift": int(shift), "clamped": bool(c)} | row
+        for row, frac, shift, c in zip(
+            proof["rows"], layer.frac, layer.shift, bounds.clamped, strict=True
         )
     ]
-    for row in np.flatnonzero(bounds.partial):
-        rows[row]["partial"] = int(bounds.partial[row])
-    return description | {"bound_limit": (1 << 31) - 1, "bounds": rows}
+    return description | {
+        "bound_limit": (1 << 31) - 1, "reach": proof["reach"], "bounds": rows
+    }
