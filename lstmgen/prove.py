@@ -16,7 +16,7 @@ from .toolchain.eva import OPTIONS, Alarm, EvaResult, eva_version, find_eva, run
 HARNESS = "lstmgen_prove.c"
 
 DEFAULT_TIMEOUT = 900.0
-"""Seconds for one analysis: an LSTM of 128 units takes less than two minutes."""
+"""Seconds of the clock for one analysis: an LSTM of 128 units takes about one minute."""
 
 _SOURCES = ("{name}.h", "{name}.c", "{name}_weights.h", "{name}_weights.c", "{name}_selftest.c")
 

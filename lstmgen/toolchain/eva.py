@@ -58,7 +58,7 @@ class Alarm:
 
 @dataclass(frozen=True)
 class EvaResult:
-    """One analysis. failure: why it has no verdict, else None; seconds: of the clock.
+    """One analysis. failure: why it has no verdict, else None; seconds: of the processor.
 
     It proves only where there is neither failure nor alarm. assumed: `admit` clauses reached.
     """
@@ -178,7 +178,10 @@ def _other_warnings(text: str) -> list[str]:
 def _run(
     command: Sequence[str], folder: Path, log: Path, timeout: float
 ) -> tuple[int | None, float, int]:
-    """Run a command with its output in `log`; return status (None: stopped), seconds and MB."""
+    """Run a command with its output in `log`; return status, processor's seconds and MB.
+
+    The status is None of one that took longer than `timeout` seconds, of the clock.
+    """
     start = time.monotonic()
     with log.open("wb") as out:
         try:
@@ -208,5 +211,5 @@ def _run(
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
         raise
-    seconds = time.monotonic() - start
+    seconds = usage.ru_utime + usage.ru_stime
     return None if stopped else child.returncode, seconds, usage.ru_maxrss // 1024
