@@ -2,7 +2,7 @@
 
     python benchmarks/prove.py [--data ../shared/data] [--only NAME] [--precision P]
 
-Each in all three precisions, for 32-bit integers; prints seconds of the processor and the most memory.
+Each in all three precisions, for 32-bit integers; prints seconds of the processor and most memory.
 Exit 1 if anything is not proved.
 """
 
