@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 # Parallel test processes; one per core.
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test mutants lint tools bench clean
+.PHONY: demo test mutants lint tools prove bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -25,6 +25,10 @@ lint: $(VENV)/.dev
 
 tools:
 	tools/install-tools.sh
+
+# Proves all examples, a recogniser of activities and an LSTM of 128 units; takes 15 minutes.
+prove: tools $(VENV)/.installed
+	$(BIN)/python benchmarks/prove.py
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/emulator_speed.py

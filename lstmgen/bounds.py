@@ -1,11 +1,12 @@
 """The proof that no int32 accumulator overflows, row by row, from the integers alone (rule N3)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .qformat import IntArray
+from .qformat import FloatArray, IntArray
 from .quantized import ADDEND_LIMIT, LOGIT_LIMIT, QuantizedNetwork
 from .quantized_layers import (
     QuantizedBidirectional,
@@ -31,6 +32,7 @@ class LayerBounds:
     clamped: (rows,) whether the pre-activation V could leave its limit, so that rule N4
         has to clamp; where False the clamp does nothing and the C omits it.
     partial_clamped: (rows,) the same for a GRU's sums over h alone.
+    taken: the largest |x| that the bounds hold for, 0 where that is not asked.
     """
 
     layer: str
@@ -38,6 +40,7 @@ class LayerBounds:
     partial: IntArray
     clamped: NDArray[np.bool_]
     partial_clamped: NDArray[np.bool_]
+    taken: int = 0
 
     @property
     def overflows(self) -> NDArray[np.bool_]:
@@ -47,8 +50,18 @@ class LayerBounds:
     @property
     def margin_bits(self) -> float:
         """How many bits the worst row keeps free below 2**31."""
-        worst = max(int(self.bound.max()), int(self.partial.max()), 1)
-        return float(31 - np.log2(worst))
+        return float(self.row_margins.min())
+
+    @property
+    def row_margins(self) -> FloatArray:
+        """(rows,) how many bits each row keeps free."""
+        worst = np.maximum(np.maximum(self.bound, self.partial), 1)
+        return np.asarray(31 - np.log2(worst), np.float64)
+
+    def rule(self, row: int, part: QuantizedPart) -> str:
+        """Return the rule of docs/numerics.md whose sum comes closest to 2**31 in a row."""
+        apart = "N14" if isinstance(part, QuantizedGru) else "N3b"
+        return apart if self.partial[row] > self.bound[row] else "N3"
 
 
 def magnitude(layer: QuantizedLayer) -> int:
@@ -83,7 +96,7 @@ def row_bounds(
     limit = argument_limit(layer)
     if isinstance(layer, QuantizedEmbedding):
         none = np.zeros(0, np.int64)
-        return LayerBounds(layer.name, none, none, none.astype(bool), none.astype(bool))
+        return LayerBounds(layer.name, none, none, none.astype(bool), none.astype(bool), 1)
     if isinstance(layer, QuantizedGru):
         return _gru_bounds(layer, input_magnitude, limit)
     partial = np.zeros_like(layer.bias)
@@ -99,7 +112,9 @@ def row_bounds(
         if layer.skip is not None:
             bound = bound + np.abs(layer.skip).sum(1) * skip_magnitude
     clamped = clamp_needed(bound, layer.shift, limit)
-    return LayerBounds(layer.name, bound, partial, clamped, np.zeros_like(clamped))
+    return LayerBounds(
+        layer.name, bound, partial, clamped, np.zeros_like(clamped), input_magnitude
+    )
 
 
 def _gru_bounds(layer: QuantizedGru, input_magnitude: int, limit: IntArray) -> LayerBounds:
@@ -120,6 +135,7 @@ def _gru_bounds(layer: QuantizedGru, input_magnitude: int, limit: IntArray) -> L
         partial,
         clamp_needed(bound, layer.shift, limit),
         clamp_needed(partial, shift_h, limit) & apart,
+        input_magnitude,
     )
 
 
@@ -162,3 +178,34 @@ def bound_table(q: QuantizedNetwork) -> tuple[LayerBounds, ...]:
                 table.append(row_bounds(part.projection, part.projection.x.hi))
         reach = magnitude(layer)
     return tuple(table)
+
+
+def certificate(q: QuantizedNetwork) -> list[tuple[dict[str, Any], LayerBounds]]:
+    """Return the bound table as JSON, a layer that has sums at a time, and as it is.
+
+    reach: the |x|, |h| and |own input| that it holds for; by row the worst |sum| (partial: of a
+    row's first sum where it has two), the bits that it leaves free and the rule that it is of.
+    """
+    found = []
+    for part, bounds in zip(q.parts, bound_table(q), strict=True):
+        if isinstance(part, QuantizedEmbedding):
+            continue
+        reach = {"x": bounds.taken}
+        if isinstance(part, QuantizedRecurrent):
+            reach["h"] = hidden_magnitude(part)
+        elif part.skip is not None:
+            reach["own"] = -q.x.lo
+        margins = bounds.row_margins
+        rows = [
+            {
+                "row": row,
+                "bound": int(bounds.bound[row]),
+                "margin_bits": round(float(margins[row]), 3),
+                "rule": bounds.rule(row, part),
+            }
+            for row in range(len(margins))
+        ]
+        for row in np.flatnonzero(bounds.partial):
+            rows[row]["partial"] = int(bounds.partial[row])
+        found.append(({"name": part.name, "reach": reach, "rows": rows}, bounds))
+    return found

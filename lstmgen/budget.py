@@ -157,8 +157,7 @@ def margins(q: QuantizedNetwork) -> tuple[Margins, ...]:
 
 
 def _margins(part: QuantizedPart, bounds: LayerBounds) -> Margins:
-    bits = 31 - np.log2(np.maximum(np.maximum(bounds.bound, bounds.partial), 1))
-    apart = "N14" if isinstance(part, QuantizedGru) else "N3b"
+    bits = bounds.row_margins
     worst = np.argsort(bits, kind="stable")[:WORST_ROWS]
     return Margins(
         part.name,
@@ -171,7 +170,7 @@ def _margins(part: QuantizedPart, bounds: LayerBounds) -> Margins:
                 int(row),
                 _gate(part, int(row)),
                 float(bits[row]),
-                apart if bounds.partial[row] > bounds.bound[row] else "N3",
+                bounds.rule(int(row), part),
             )
             for row in worst
         ),

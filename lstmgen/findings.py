@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import reference
+from .bounds import certificate
 from .budget import Cost, Margins, TableError, costs, margins, table_errors
 from .dataset import Dataset
 from .emulator import Emulator
@@ -66,7 +67,10 @@ class Decisions:
 
 @dataclass(frozen=True)
 class Findings:
-    """Everything that a report shows beside `report.Accuracy`; the largest loss comes first."""
+    """Everything that a report shows beside `report.Accuracy`; the largest loss comes first.
+
+    certificate: the bound of every row, as JSON (bounds.certificate).
+    """
 
     name: str
     precision: str
@@ -79,6 +83,7 @@ class Findings:
     decisions: Decisions | None
     margins: tuple[Margins, ...]
     costs: tuple[Cost, ...]
+    certificate: tuple[dict[str, Any], ...]
 
     def to_json(self) -> dict[str, Any]:
         """Return what `report --json` prints as `findings`."""
@@ -102,6 +107,7 @@ def measure_findings(network: Network, q: QuantizedNetwork, data: Dataset) -> Fi
         tally.decisions(),
         margins(q),
         costs(q),
+        tuple(layer for layer, _ in certificate(q)),
     )
 
 

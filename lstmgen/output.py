@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from . import __version__, artefact
-from .bounds import LayerBounds, bound_table
+from .bounds import LayerBounds, certificate
 from .codegen import EFFORTS, OPTIONAL_OUTPUTS, Effort, footprint, generate
-from .codegen.ctext import check_name
+from .codegen.ctext import check_name, unique_names
 from .codegen.render import TargetFacts
 from .errors import LstmgenError, ModelError
+from .folder import write_file
 from .preconditions import check
 from .quantized import NUMERICS_VERSION, QuantizedNetwork
 from .quantized_layers import (
@@ -29,6 +28,9 @@ from .target import is_name
 REPORT = "{name}_report.json"
 ARTEFACT = "{name}_model.npz"
 
+_PROOF = "proof"
+"""The report's key for what is proved of the folder; the only one that is not generated."""
+
 
 def build(
     q: QuantizedNetwork, target: TargetFacts, *, name: str, effort: Effort = "speed"
@@ -43,8 +45,7 @@ def build(
     test = make_selftest(q)
     sources = generate(q, name=name, target=target, selftest=test, effort=effort)
     files = {file: text.encode() for file, text in sources.items()}
-    report = json.dumps(_describe(q, target, name, test, effort), indent=1) + "\n"
-    files[REPORT.format(name=name)] = report.encode()
+    files[REPORT.format(name=name)] = _dump(_describe(q, target, name, test, effort))
     files[ARTEFACT.format(name=name)] = artefact.to_bytes(q)
     return files
 
@@ -103,9 +104,34 @@ def drift(folder: Path) -> list[str]:
         path = folder / file
         if not path.is_file():
             problems.append(f"{path} is missing")
-        elif path.read_bytes() != data:
-            problems.append(f"{path} differs{_first_difference(path.read_bytes(), data)}")
+        elif _generated(path, name) != data:
+            problems.append(f"{path} differs{_first_difference(_generated(path, name), data)}")
     return problems
+
+
+def write_proof(folder: Path, proof: dict[str, Any]) -> None:
+    """Put the verdict of `lstmgen prove` into a folder's report, in place of an earlier one."""
+    path = folder / REPORT.format(name=read_folder(folder)[1])
+    report = json.loads(path.read_text(encoding="utf-8"))
+    report[_PROOF] = proof
+    write_file(_dump(report), path)
+
+
+def _generated(path: Path, name: str) -> bytes:
+    """Return what a file holds, of the report without what `write_proof` has put into it."""
+    data = path.read_bytes()
+    if path.name == REPORT.format(name=name):
+        try:
+            report = json.loads(data)
+        except (ValueError, RecursionError):
+            return data  # edited; the difference is told
+        if isinstance(report, dict) and report.pop(_PROOF, None) is not None:
+            return _dump(report)
+    return data
+
+
+def _dump(report: dict[str, Any]) -> bytes:
+    return (json.dumps(report, indent=1) + "\n").encode()
 
 
 def _first_difference(found: bytes, expected: bytes) -> str:
@@ -123,6 +149,8 @@ def _describe(
     q: QuantizedNetwork, target: TargetFacts, name: str, test: SelfTest, effort: Effort
 ) -> dict[str, Any]:
     sizes = footprint(q, name=name, isa=target.isa, effort=effort)
+    c_names = unique_names([part.name for part in q.parts])
+    proofs = {proof["name"]: (proof, bounds) for proof, bounds in certificate(q)}
     return {
         "generator": "lstmgen",
         "version": __version__,
@@ -144,18 +172,20 @@ def _describe(
         },
         "self_test": {"steps": test.steps, "seed": test.seed, "crc32": f"{test.crc:08x}"},
         "layers": [
-            _describe_layer(part, bounds, sizes.layers[part.name].bits)
-            for part, bounds in zip(q.parts, bound_table(q), strict=True)
+            {"name": part.name, "symbol": f"{name}_{c_name}"}
+            | _describe_layer(part, proofs, sizes.layers[part.name].bits)
+            for part, c_name in zip(q.parts, c_names, strict=True)
         ],
     }
 
 
 def _describe_layer(
-    layer: QuantizedPart, bounds: LayerBounds, weights_bits: dict[str, int]
+    layer: QuantizedPart,
+    proofs: Mapping[str, tuple[dict[str, Any], LayerBounds]],
+    weights_bits: dict[str, int],
 ) -> dict[str, Any]:
     """Return formats and the bound table: per row, the proof that int32 cannot overflow."""
     description: dict[str, Any] = {
-        "name": layer.name,
         "type": kind_of(layer),
         "inputs": layer.inputs,
         "outputs": layer.width,
@@ -168,12 +198,13 @@ def _describe_layer(
         return description
     if isinstance(layer, QuantizedRecurrent):
         description["x_shift"] = layer.x_shift
+    proof, bounds = proofs[layer.name]
     rows = [
-        {"row": row, "frac": int(frac), "shift": int(shift), "bound": int(b), "clamped": bool(c)}
-        for row, (frac, shift, b, c) in enumerate(
-            zip(layer.frac, layer.shift, bounds.bound, bounds.clamped, strict=True)
+        {"row": row["row"], "frac": int(frac), "shift": int(shift), "clamped": bool(c)} | row
+        for row, frac, shift, c in zip(
+            proof["rows"], layer.frac, layer.shift, bounds.clamped, strict=True
         )
     ]
-    for row in np.flatnonzero(bounds.partial):
-        rows[row]["partial"] = int(bounds.partial[row])
-    return description | {"bound_limit": (1 << 31) - 1, "bounds": rows}
+    return description | {
+        "bound_limit": (1 << 31) - 1, "reach": proof["reach"], "bounds": rows
+    }

@@ -19,7 +19,7 @@ LAYERS = [
     {"toolchain", "trace", "output", "folder", "report", "expect", "diagnosis", "hypotheses",
      "tallies", "budget", "findings", "charts", "svg", "plots", "sections", "sections_static",
      "sections_values", "html_report"},
-    {"verification"},
+    {"verification", "prove"},
     {"bench"},
     {"cli"},
 ]

@@ -46,6 +46,7 @@ def test_help_names_every_command():
         "build",
         "emulate",
         "verify",
+        "prove",
         "bench",
         "report",
         "check",

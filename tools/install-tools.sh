@@ -20,6 +20,7 @@ qemu-system-riscv64:qemu-system-misc
 simavr:simavr
 valgrind:valgrind
 cppcheck:cppcheck
+frama-c:frama-c-base
 '
 
 packages=

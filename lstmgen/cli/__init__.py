@@ -24,6 +24,7 @@ _COMMANDS = {
     "build": "Write the C of a model.",
     "emulate": "Run a model bit-exactly on arrays of inputs.",
     "verify": "Prove the C equal to the emulator on real targets.",
+    "prove": "Prove the C free of undefined behaviour, by Frama-C.",
     "bench": "Count instructions, flash, RAM and stack on real targets.",
     "report": "Measure the accuracy against the float model.",
     "check": "Regenerate a folder and report what drifted.",

@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ..errors import TargetError
 from ..paths import data_dir
 from ..quantized import QuantizedNetwork
+from .contracts import RUN_STEPS, Proof, proof_of
 from .ctext import unique_names
 from .gru import LayerView, RecurrentView
 from .kernels import Effort
@@ -125,6 +126,16 @@ def port_header(q: QuantizedNetwork, *, name: str) -> str:
     """Return model_port.h, which gives the test harness one set of names for any model."""
     template = _environment().get_template("harness/port.h.j2")
     return template.render(view=model_view(q, name))
+
+
+def proof_harness(
+    q: QuantizedNetwork, *, name: str, isa: str = PORTABLE
+) -> tuple[str, Proof]:
+    """Return the C of the prover's analyses of the C for `isa`, and what they assume and show."""
+    view = model_view(q, name, isa)
+    proof = proof_of(q, view)
+    template = _environment().get_template("harness/prove.c.j2")
+    return template.render(view=view, proof=proof, run_steps=RUN_STEPS), proof
 
 
 @dataclass(frozen=True)

@@ -343,7 +343,8 @@ static ODD_CODE_ATTR void odd_head_step(
         sum += power; /* at most 3 * 2^20 + 32 < 2^31 */
         logit[row] = (int32_t)((power + 32u) >> 6); /* Q0.14 from here on */
     }
-    sum >>= 6;
+    sum >>= 6; /* the largest logit alone gives 2^20 before the shift */
+    /*@ admit sum >= 16384; */
 
     /* One division: 2^15 / sum, rounded. */
     const uint32_t scale = (536870912u + (sum / 2u)) / sum;
