@@ -31,7 +31,7 @@ class Swept:
         self.q, self.effort = q, effort
         (self.layer,) = q.recurrent
         self.files = model_files(q, None, target, effort) if files is None else files
-        room = None if target.run.input_bytes is None else target.run.input_bytes // 2
+        room = target.run.input_bytes
         defines = {} if room is None else {"HARNESS_INPUT_BYTES": room}
         self.image = build_image(self.files, "sweep", target, folder, defines=defines)
         h_bytes = self.layer.h.storage_bits // 8
