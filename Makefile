@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 # Parallel test processes; one per core.
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test lint tools bench clean
+.PHONY: demo test lint tools bench primitives soak clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -21,6 +21,15 @@ lint: $(VENV)/.dev
 
 tools:
 	tools/install-tools.sh
+
+# All 16-bit operands of every primitive on every core, and how many were equal.
+primitives: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -rP tests/test_primitives.py
+
+# The same with other seeds, until each kernel flavour has had N operands; hours.
+N ?= 100000000
+soak: $(VENV)/.dev
+	$(BIN)/python tests/soak.py $(N)
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/emulator_speed.py
