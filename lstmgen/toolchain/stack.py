@@ -1,0 +1,141 @@
+"""The worst stack of a model by its call graph: a bound that needs no run and no input.
+
+gcc writes, for each C file, what each function takes of the stack and what it calls
+(-fcallgraph-info=su). A kernel in assembly gives back all that it took before it returns, in
+instructions whose operands are constants: there its frame is read. Nothing recurses and nothing
+calls through a pointer, which is checked.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from ..errors import ToolError
+from ..target import Target
+from .build import Sources, compile_all, model_flags, object_of, prefix_of, write_model
+from .size import ENTRY_POINTS
+
+_NODE = re.compile(r'^node: \{ title: "([^"]+)" label: "([^"]*)"(.*)\}$', re.MULTILINE)
+_EDGE = re.compile(r'^edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"', re.MULTILINE)
+_FRAME = re.compile(r"\\n(\d+) bytes \((static|dynamic[^)]*)\)")
+
+_LIBRARY: Mapping[str, int] = MappingProxyType(
+    {"memcpy": 16, "memset": 16, "__aeabi_uidiv": 8, "__aeabi_uidivmod": 8}
+)
+"""What functions of libc and libgcc may take, in bytes."""
+
+_FUNCTION = re.compile(r"^\s*\.type\s+(\w+), [%@]function")
+_LOAD = re.compile(r"^(?:movw|ldr|li)\s+(\w+), [=#]?(\d+)$")
+_ADD = re.compile(r"^addi?\s+sp, (?:sp, )?#?(\w+)$")
+_POP = re.compile(r"^(?:pop\s+|ldmia\s+sp!, |vpop\s+)\{([^}]+)\}$")
+_RETURN = re.compile(r"^(?:ret|bx\s+lr|pop\s+\{.*pc\})$")
+
+
+@dataclass(frozen=True)
+class CallGraph:
+    """What each function takes of the stack in bytes, by name, and which ones it calls."""
+
+    frames: Mapping[str, int]
+    calls: Mapping[str, frozenset[str]]
+
+    def worst(self, function: str, callers: tuple[str, ...] = ()) -> int:
+        """Return the bytes that a call of the function may take, all that it calls included.
+
+        Raises ToolError where the graph does not tell: recursion, a function that is not known.
+        """
+        path = " -> ".join((*callers, function))
+        if function in callers:
+            raise ToolError(f"worst stack: {path} recurses; expected a call graph without cycles")
+        if function not in self.frames:
+            raise ToolError(f"worst stack: {path}: the frame of {function} is not known")
+        below = (self.worst(called, (*callers, function)) for called in self.calls[function])
+        return self.frames[function] + max(below, default=0)
+
+
+def worst_stack(
+    files: Sources,
+    target: Target,
+    folder: Path,
+    *,
+    optimize: str = "-O2",
+    flags: Sequence[str] = (),
+) -> int:
+    """Compile the model in `folder`; return the worst stack of reset, step and run, in bytes.
+
+    For targets whose compiler is gcc 10 or newer. Raises ToolError where it fails.
+    """
+    prefix = prefix_of(files)
+    sources = [path for path in write_model(files, folder) if "_selftest" not in path.name]
+    options = (*model_flags(target, optimize), *flags, "-fcallgraph-info=su")
+    compile_all(sources, target, folder, options, [])
+    texts = [
+        object_of(path, folder).with_suffix(".ci").read_text(encoding="utf-8")
+        for path in sources
+        if path.suffix == ".c"
+    ]
+    assembly = [text for name, text in files.items() if name.endswith(".S")]
+    graph = read_graph(texts, assembly)
+    present = [f"{prefix}_{name}" for name in ENTRY_POINTS]
+    return max(graph.worst(name) for name in present if name in graph.frames)
+
+
+def read_graph(texts: Sequence[str], assembly: Sequence[str]) -> CallGraph:
+    """Return the call graph of gcc's .ci files and of kernels in assembly."""
+    frames = dict(_LIBRARY)
+    for source in assembly:
+        frames.update(assembly_frames(source))
+    calls: dict[str, set[str]] = {name: set() for name in frames}
+    for text in texts:
+        for name, label, _ in _NODE.findall(text):
+            frame = _FRAME.search(label)
+            if frame is None:
+                continue  # defined elsewhere
+            if frame[2] != "static":
+                raise ToolError(f"worst stack: {name} takes a stack that is {frame[2]}")
+            frames[_plain(name)] = int(frame[1])
+            calls.setdefault(_plain(name), set())
+        for caller, called in _EDGE.findall(text):
+            calls.setdefault(_plain(caller), set()).add(_plain(called))
+    return CallGraph(frames, {name: frozenset(called) for name, called in calls.items()})
+
+
+def _plain(title: str) -> str:
+    """Return the name of a function, which has its file before it where it is static."""
+    return title.rsplit(":", 1)[-1]
+
+
+def assembly_frames(source: str) -> dict[str, int]:
+    """Return the frames of the functions in a file of kernels.
+
+    Between two returns, what the instructions give back: sp + constant, and registers popped.
+    """
+    frames: dict[str, int] = {}
+    name, given, constants = "", 0, dict[str, int]()
+    for line in source.splitlines():
+        if found := _FUNCTION.match(line):
+            name, given, constants = found[1], 0, {}
+            frames[name] = 0
+            continue
+        code = re.split(r"\s[@#] |\s*/\*", line)[0].strip()
+        if found := _LOAD.match(code):
+            constants[found[1]] = int(found[2])
+        elif found := _ADD.match(code):
+            value = found[1]
+            given += int(value) if value.isdigit() else constants[value]
+        elif found := _POP.match(code):
+            given += (8 if code.startswith("vpop") else 4) * _registers(found[1])
+        if _RETURN.match(code):
+            frames[name] = max(frames[name], given)
+            given = 0
+    return frames
+
+
+def _registers(text: str) -> int:
+    """Return how many registers a list like r4-r7, pc names."""
+    count = 0
+    for part in text.split(","):
+        ends = [int(n) for n in re.findall(r"\d+", part)]
+        count += ends[1] - ends[0] + 1 if len(ends) == 2 else 1
+    return count
