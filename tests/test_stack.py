@@ -19,8 +19,8 @@ from variants import VARIANTS, inputs_of
 
 CORES = ("cortex-m4", "cortex-m0", "riscv32", "cortex-m3", "cortex-m55")
 EFFORTS = ("speed", "balanced", "size")
-SLACK = 48
-"""The frame of a caller that it has given back before its last call, and padding, in bytes."""
+SLACK = 8
+"""What is taken and not written: padding, and registers of a path that was not gone, in bytes."""
 
 TESTED = ("one_unit", "odd_sizes", "extreme_weights", "gru", "projection", "wide", "large")
 
@@ -31,7 +31,7 @@ def network(name, precision):
     if name in VARIANTS:
         made = VARIANTS[name]()
         return quantize(made, precision, inputs_of(made), rounding="nearest")
-    shape = {"wide": (9, 32), "large": (40, 250)}[name]
+    shape = {"wide": (9, 32), "large": (40, 180)}[name]
     made = Network.of(lstm(*shape, scale=0.05), dense(shape[1], 6, "softmax"))
     return nearest(made, precision, calibration(made, 2, 3), mid_shift=False)
 
@@ -44,7 +44,7 @@ def painted(q, files, target, optimize: str, folder: Path) -> int:
     options = ("-std=gnu99", "-O2", CALL_GRAPH)
     harness = folder / "harness" / "bench.c"
     compile_all([harness], target, folder, options, [])
-    frames = read_graph([object_of(harness, folder)], []).frames
+    frames = read_graph([object_of(harness, folder)], [], target).frames
     return measured.stack_bytes - max(frames["call_step"], frames["call_run"])
 
 
@@ -84,8 +84,19 @@ one:
     ldr     r3, =1000
     add     sp, r3
     pop     {r4-r5, r7, pc}
+    .type   four, %function
+    vpush   {d8-d15}
+    ldr     r4, =-516
+    add     sp, r4
+    movs    r4, #2
+    lsls    r4, r4, #8
+    adds    r4, #4
+    add     sp, r4
+    addw    sp, sp, #20
+    vpop    {d8-d15}
+    bx      lr
     """
-    assert assembly_frames(source) == {"one": 320, "two": 64, "three": 1016}
+    assert assembly_frames(source) == {"one": 320, "two": 64, "three": 1016, "four": 600}
 
 
 def test_what_a_call_graph_cannot_tell_is_refused():
@@ -96,3 +107,6 @@ def test_what_a_call_graph_cannot_tell_is_refused():
     with pytest.raises(ToolError, match="a -> printf: the frame of printf is not known"):
         graph.worst("a")
     assert CallGraph({"a": 8, "b": 16}, {"a": frozenset("b"), "b": frozenset()}).worst("a") == 24
+    last = frozenset({("a", "b")})
+    graph = CallGraph({"a": 8, "b": 16}, {"a": frozenset("b"), "b": frozenset()}, last)
+    assert graph.worst("a") == 16

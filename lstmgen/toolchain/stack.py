@@ -14,8 +14,9 @@ from types import MappingProxyType
 
 from ..errors import ToolError
 from ..target import Target
-from .build import Sources, compile_all, model_flags, prefix_of, write_model
+from .build import BUILD_TIMEOUT, Sources, compile_all, model_flags, prefix_of, write_model
 from .size import ENTRY_POINTS
+from .tools import call, said, tool_beside
 
 CALL_GRAPH = "-fcallgraph-info=su"
 """The option with which gcc writes the call graph, with what each function takes."""
@@ -35,18 +36,30 @@ _LIBRARY: Mapping[str, int] = MappingProxyType(
 registers. It names the signed division beside the other, and calls it nowhere."""
 
 _FUNCTION = re.compile(r"^\s*\.type\s+(\w+), [%@]function")
-_LOAD = re.compile(r"^(?:movw|ldr|li)\s+(\w+), [=#]?(\d+)$")
-_ADD = re.compile(r"^addi?\s+sp, (?:sp, )?#?(\w+)$")
+_LOAD = re.compile(r"^(?:movw|ldr|li)\s+(\w+), [=#]?(-?\d+)$")
+_LOW = re.compile(r"^(movs|lsls|adds)\s+(\w+), (?:\2, )?#(\d+)$")
+_ADD = re.compile(r"^add[iw]?\s+sp, (?:sp, )?#?(-?\w+)$")
 _POP = re.compile(r"^(?:pop\s+|ldmia\s+sp!, |vpop\s+)\{([^}]+)\}$")
 _RETURN = re.compile(r"^(?:ret|bx\s+lr|pop\s+\{.*pc\})$")
+
+_LABEL = re.compile(r"^[0-9a-f]+ <([^>]+)>:$")
+_REFERENCE = re.compile(
+    r"^\s+[0-9a-f]+: R_(?:ARM_THM_(?:CALL|JUMP\d+)|RISCV_(?:CALL|CALL_PLT|JAL))\s+([^+\s-]+)"
+)
+_CALL = re.compile(r"^(?:blx?|jal|auipc\s+ra,.*)\b")
 
 
 @dataclass(frozen=True)
 class CallGraph:
-    """What each function takes of the stack in bytes, by name, and which ones it calls."""
+    """What each function takes of the stack in bytes, by name, and which ones it calls.
+
+    last: those pairs of caller and called where the call is the last that the caller does, by a
+    jump, behind which its frame is gone.
+    """
 
     frames: Mapping[str, int]
     calls: Mapping[str, frozenset[str]]
+    last: frozenset[tuple[str, str]] = frozenset()
 
     def worst(self, function: str, callers: tuple[str, ...] = ()) -> int:
         """Return the bytes that a call of the function may take, all that it calls included.
@@ -58,8 +71,13 @@ class CallGraph:
             raise ToolError(f"worst stack: {path} recurses; expected a call graph without cycles")
         if function not in self.frames:
             raise ToolError(f"worst stack: {path}: the frame of {function} is not known")
-        below = (self.worst(called, (*callers, function)) for called in self.calls[function])
-        return self.frames[function] + max(below, default=0)
+        frame = self.frames[function]
+        below = (
+            self.worst(called, (*callers, function))
+            + (0 if (function, called) in self.last else frame)
+            for called in self.calls[function]
+        )
+        return max([frame, *below])
 
 
 def worst_stack(
@@ -72,19 +90,19 @@ def worst_stack(
 ) -> int:
     """Compile the model in `folder`; return the worst stack of reset, step and run, in bytes.
 
-    A frame that is given back before a last call counts as if it was not. For targets whose
-    compiler is gcc 10 or newer. Raises ToolError where it fails.
+    For targets whose compiler is gcc 10 or newer. Raises ToolError where it fails.
     """
     prefix = prefix_of(files)
     sources = [path for path in write_model(files, folder) if "_selftest" not in path.name]
     options = (*model_flags(target, optimize), *flags, CALL_GRAPH)
     objects = compile_all(sources, target, folder, options, [])
-    graph = read_graph(objects, [text for name, text in files.items() if name.endswith(".S")])
+    assembly = [text for name, text in files.items() if name.endswith(".S")]
+    graph = read_graph(objects, assembly, target)
     present = [f"{prefix}_{name}" for name in ENTRY_POINTS]
     return max(graph.worst(name) for name in present if name in graph.frames)
 
 
-def read_graph(objects: Sequence[Path], assembly: Sequence[str]) -> CallGraph:
+def read_graph(objects: Sequence[Path], assembly: Sequence[str], target: Target) -> CallGraph:
     """Return the call graph of objects compiled with CALL_GRAPH and of kernels in assembly."""
     frames = dict(_LIBRARY)
     for source in assembly:
@@ -103,7 +121,29 @@ def read_graph(objects: Sequence[Path], assembly: Sequence[str]) -> CallGraph:
             calls.setdefault(_plain(name), set())
         for caller, called in _EDGE.findall(text):
             calls.setdefault(_plain(caller), set()).add(_plain(called))
-    return CallGraph(frames, {name: frozenset(called) for name, called in calls.items()})
+    last = frozenset(pair for path in objects for pair in last_calls(path, target))
+    return CallGraph(frames, {name: frozenset(called) for name, called in calls.items()}, last)
+
+
+def last_calls(path: Path, target: Target) -> frozenset[tuple[str, str]]:
+    """Return the pairs of a function and one that it jumps to and never calls, in an object."""
+    objdump = tool_beside(target, "objdump")
+    what = f"disassembling {path.name}"
+    command = [objdump, "--disassemble", "--reloc", path.name]
+    result = call(command, path.parent, timeout=BUILD_TIMEOUT, what=what)
+    if result.returncode != 0:
+        raise ToolError(f"{what} failed:\n{said(result)}")
+    jumps: set[tuple[str, str]] = set()
+    calls: set[tuple[str, str]] = set()
+    function, instruction = "", ""
+    for line in result.stdout.decode(errors="replace").splitlines():
+        if found := _LABEL.match(line):
+            function = found[1]
+        elif found := _REFERENCE.match(line):
+            (calls if _CALL.match(instruction) else jumps).add((function, found[1]))
+        elif "\t" in line:
+            instruction = " ".join(line.split("\t")[2:])
+    return frozenset(jumps - calls)
 
 
 def _plain(title: str) -> str:
@@ -126,9 +166,16 @@ def assembly_frames(source: str) -> dict[str, int]:
         code = re.split(r"\s[@#] |\s*/\*", line)[0].strip()
         if found := _LOAD.match(code):
             constants[found[1]] = int(found[2])
+        elif found := _LOW.match(code):
+            operation, register, value = found[1], found[2], int(found[3])
+            before = constants.get(register, 0)
+            constants[register] = {
+                "movs": value, "lsls": before << value, "adds": before + value
+            }[operation]  # fmt: skip
         elif found := _ADD.match(code):
-            value = found[1]
-            given += int(value) if value.isdigit() else constants[value]
+            amount = found[1]
+            # Less than nothing is what a function takes when it begins.
+            given += max(0, int(amount) if amount.lstrip("-").isdigit() else constants[amount])
         elif found := _POP.match(code):
             given += (8 if code.startswith("vpop") else 4) * _registers(found[1])
         if _RETURN.match(code):
