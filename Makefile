@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 # Parallel test processes; one per core.
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test mutants lint tools prove bench clean
+.PHONY: demo test mutants lint tools prove primitives soak bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -29,6 +29,15 @@ tools:
 # Proves all examples, a recogniser of activities and an LSTM of 128 units; takes 15 minutes.
 prove: tools $(VENV)/.installed
 	$(BIN)/python benchmarks/prove.py
+
+# All 16-bit operands of every primitive on every core, and how many were equal.
+primitives: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -rP tests/test_primitives.py
+
+# The same with other seeds, until each kernel flavour has had N operands; hours.
+N ?= 100000000
+soak: $(VENV)/.dev
+	$(BIN)/python tests/soak.py $(N)
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/emulator_speed.py

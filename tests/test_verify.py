@@ -222,6 +222,17 @@ def test_input_is_split_where_the_image_takes_little(temporary: Path) -> None:
     assert result.values == sum(len(expected_of(trace, record)) for record in records)
 
 
+def test_an_image_has_room_for_as_much_input_as_its_target_says(temporary: Path) -> None:
+    """One sequence of as many steps as fit, less than one more: 4 bytes and inputs each."""
+    target = usable("avr")
+    room = target.run.input_bytes
+    assert room is not None
+    inputs = toy_inputs(1, 2)
+    steps = (room - 16) // (4 + 2 * inputs.shape[2])
+    trace = toy_trace(toy_inputs(1, steps))
+    assert verify_trace(trace, toy_files(), target, precision="").equal
+
+
 def test_default_inputs_reach_both_ends() -> None:
     q = quantized("odd_sizes", "q15")
     x = default_inputs(q, np.random.default_rng(1), steps=9)

@@ -21,7 +21,7 @@ from .tools import call, find_tool, said, shell_line
 Sources = Mapping[str, str]
 """A generated model: file names and texts, with `model_port.h` among them."""
 
-Program = Literal["verify", "bench"]
+Program = Literal["verify", "bench", "sweep"]
 
 BUILD_TIMEOUT = 600.0
 """Seconds after which a compiler is given up."""
