@@ -207,7 +207,11 @@ def main() -> int:
     if arguments.list:
         print("\n".join(mutant.name for mutant in chosen))
         return 0
-    return score(chosen, ROOT, source_files(ROOT), max(1, arguments.jobs))
+    try:
+        files = source_files(ROOT)
+    except (OSError, subprocess.CalledProcessError):
+        parser.error(f"git does not list the files of {ROOT}; expected a clone of the project")
+    return score(chosen, ROOT, files, max(1, arguments.jobs))
 
 
 if __name__ == "__main__":

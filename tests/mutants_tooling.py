@@ -402,10 +402,10 @@ GENERATOR = (
         ("tests/test_rescale.py",),
     ),
     Mutant(
-        "generator.n9-output-limit-without-its-floor",
+        "generator.n9-output-limit-one-too-late",
         "lstmgen/codegen/describe.py",
-        "((int(b) >> int(r)) + bool(r)) << int(left_by)",
-        "(int(b) >> int(r)) << int(left_by)",
+        "if reach <= layer.y.hi or layer.y.bits == 32:",
+        "if reach <= layer.y.hi + 1 or layer.y.bits == 32:",
         (f"{_LIMITS}::test_an_output_is_limited_where_some_sum_needs_it",),
     ),
     Mutant(
