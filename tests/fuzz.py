@@ -10,6 +10,7 @@ which take turns; of every eighth network the host's C with sanitizers, and by c
 outputs and states are compared to the bit. Of a failure the smallest network that still fails is
 looked for and written, with its inputs, into a folder; the exit status is 1.
 """
+# ruff: noqa: E402  # settings and paths come before what is imported
 
 import argparse
 import os
@@ -33,7 +34,7 @@ for place in (str(ROOT), str(ROOT / "tests")):
 
 import conftest  # noqa: F401  # headers that compilers read faster
 from fuzz_case import FuzzCase, fuzz_case
-from fuzz_checks import TARGETS, Finding, NoRoom, check_of, examine, missing_of
+from fuzz_checks import TARGETS, Finding, NoRoomError, check_of, examine, missing_of
 from fuzz_shrink import shrink
 
 RARELY = 8
@@ -112,7 +113,7 @@ def run_seed(seed: int, targets: Sequence[str]) -> Outcome:
                 continue
             try:
                 finding = examine(case, name, q)
-            except NoRoom:
+            except NoRoomError:
                 left.append(f"too large for {name}")
                 continue
             if finding is not None:
@@ -130,7 +131,7 @@ def smallest(case: FuzzCase, finding: Finding, tries: int) -> FuzzCase:
             warnings.simplefilter("error")
             try:
                 found = examine(candidate, finding.check, check=check)
-            except NoRoom:
+            except NoRoomError:
                 return False
         return found is not None and found.like(finding)
 

@@ -1,4 +1,4 @@
-"""What `fuzz` compares, each from its seed alone: a network, how it is quantized, and raw inputs."""
+"""What `fuzz` compares, each from its seed alone: a network, how it is quantized, raw inputs."""
 
 import json
 from collections.abc import Iterator
@@ -27,8 +27,8 @@ from builders import PRECISIONS, with_mid_shifts
 from random_networks import LEVELS, random_network
 
 DAMAGES = ("most", "least", "zero", "one", "full", "empty", "finer", "coarser")
-"""What one integer becomes: weights at the ends of their width, 0 or 1; a bias that takes its row to
-either end of int32; a row with another shift."""
+"""What one integer becomes: weights at the ends of their width, 0 or 1; a bias that takes its row
+to either end of int32; a row with another shift."""
 
 
 @dataclass(frozen=True)

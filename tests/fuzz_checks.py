@@ -37,7 +37,7 @@ _FULL = ("will not fit in region", "overflowed by", "pass the 64 KiB", "is too l
 """What linkers and avr-gcc say where a network is too large for the target."""
 
 
-class NoRoom(Exception):
+class NoRoomError(Exception):
     """The network is too large for the target: nothing was compared."""
 
 
@@ -62,7 +62,7 @@ def examine(
 ) -> Finding | None:
     """Return what the check of that name finds; None also of what cannot be quantized.
 
-    q: the case's integers, where they are known. Raises NoRoom.
+    q: the case's integers, where they are known. Raises NoRoomError.
     """
     try:
         q = q or case.quantized()
@@ -74,7 +74,7 @@ def examine(
         return None
     try:
         found = (check or check_of(name))(case, q)
-    except NoRoom:
+    except NoRoomError:
         raise
     except Exception as error:
         return Finding(name, _said(error), type(error).__name__)
@@ -183,7 +183,8 @@ def files(case: FuzzCase, q: QuantizedNetwork) -> str | None:
         build(one, target, name="model", effort=case.options.effort)  # type: ignore[arg-type]
         for one in (q, back)
     ]
-    other = [name for name in sorted({*made[0], *made[1]}) if made[0].get(name) != made[1].get(name)]
+    names = sorted({*made[0], *made[1]})
+    other = [name for name in names if made[0].get(name) != made[1].get(name)]
     if other:
         return f"the artefact read back gives other files: {', '.join(other)}"
     return _other_network(network, case.network)
@@ -193,7 +194,7 @@ def compiled(
     target: Target, flags: tuple[str, ...], case: FuzzCase, q: QuantizedNetwork,
     keep: Path | None = None,
 ) -> str | None:
-    """The C on a target: every output and state, several instances by turns. Raises NoRoom."""
+    """The C on a target: every output and state, several instances by turns. Raises NoRoomError."""
     trace = emulate_trace(q, case.inputs(q))
     sources = model_files(q, None, target, case.options.effort)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory(prefix="lstmgen-fuzz-") as place:
@@ -204,7 +205,7 @@ def compiled(
             )
         except ToolError as error:
             if any(words in str(error) for words in _FULL):
-                raise NoRoom(str(error)) from error
+                raise NoRoomError(str(error)) from error
             raise
     return None if result.equal else replace(result, folder=None).message
 
@@ -245,7 +246,8 @@ def _other_layer(one: Layer, other: Layer) -> list[str]:
     if type(one) is not type(other):
         return [f"{other.name}, which became a {type(one).__name__}"]
     if isinstance(one, Bidirectional) and isinstance(other, Bidirectional):
-        ways = [key for key in ("name", "merge", "ends") if getattr(one, key) != getattr(other, key)]
+        keys = ("name", "merge", "ends")
+        ways = [key for key in keys if getattr(one, key) != getattr(other, key)]
         both = zip(one.halves, other.halves, strict=True)
         return [*ways, *(line for f, b in both for line in _other_layer(f, b))]
     assert not isinstance(one, Bidirectional)

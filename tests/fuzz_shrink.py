@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def shrink(
             found: FuzzCase | None = case
             while found is not None:
                 found = None
-                for candidate in _valid(reducer, case):
+                for candidate in reducer(case):
                     if left <= 0:
                         return case
                     left -= 1
@@ -41,19 +42,6 @@ def shrink(
                         progress(case)
                         break
     return case
-
-
-def _valid(reducer: Reducer, case: FuzzCase) -> Iterator[FuzzCase]:
-    """Yield the reducer's candidates; what makes no network is none."""
-    candidates = reducer(case)
-    while True:
-        try:
-            candidate = next(candidates, None)
-        except LstmgenError:  # ends the reducer: it has to raise none but by its last candidate
-            return
-        if candidate is None:
-            return
-        yield candidate
 
 
 def _with_layers(case: FuzzCase, layers: list[Layer]) -> FuzzCase | None:
@@ -109,7 +97,11 @@ def _picks(count: int) -> Iterator[Callable[[int], IntArray]]:
     yield lambda n: np.arange(n // 2, n)
     if count <= _FEW:
         for at in range(count):
-            yield lambda n, at=at: np.delete(np.arange(n), min(at, n - 1)) if n > 1 else np.arange(n)
+            yield partial(_without, at)
+
+
+def _without(at: int, count: int) -> IntArray:
+    return np.delete(np.arange(count), min(at, count - 1)) if count > 1 else np.arange(1)
 
 
 def _rows(array: Any, gates: int, keep: IntArray) -> Any:
