@@ -6,7 +6,12 @@ BIN    := $(VENV)/bin
 # Parallel test processes; one per core.
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test lint tools bench clean
+# Random networks, and the first one's seed; hours of `make soak`.
+N      ?= 200
+SEED   ?= 1
+HOURS  ?= 8
+
+.PHONY: demo test lint tools bench fuzz soak clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -24,6 +29,22 @@ tools:
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/emulator_speed.py
+
+# Emulators, files and C of every target on random networks: equal to the bit. A failure leaves
+# its smallest network in fuzz-failures/.
+fuzz: $(VENV)/.dev
+	$(BIN)/python tests/fuzz.py --count $(N) --seed $(SEED) --jobs $(JOBS)
+
+# What is worth running for hours, one after the other; soak-NAME runs one of them.
+SOAKS := networks files
+soak: $(SOAKS:%=soak-%)
+
+soak-networks: $(VENV)/.dev
+	$(BIN)/python tests/fuzz.py --count 10000000 --minutes $$((60 * $(HOURS))) --seed $(SEED) --jobs $(JOBS)
+
+# Damaged model files: some 10000 of each format an hour.
+soak-files: $(VENV)/.dev
+	$(BIN)/python tests/mutation.py --count $$((10000 * $(HOURS))) --seed $(SEED)
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

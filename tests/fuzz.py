@@ -19,6 +19,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +40,12 @@ from fuzz_shrink import shrink
 
 RARELY = 8
 """Sanitizers and clang get every so many networks."""
+
+BLOCK = 32
+"""Networks of each process between two looks at the clock."""
+
+SHRUNK = 10
+"""Failures of which the smallest network is looked for; of more the seed is enough."""
 
 IN_PYTHON = ("literal", "pieces", "files")
 
@@ -144,14 +151,14 @@ def explain(outcome: Outcome, targets: Sequence[str], tries: int, folder: Path) 
     assert finding is not None
     again = f"python tests/fuzz.py --seed {outcome.seed} --count 1"
     if tuple(targets) != ("host", *TARGETS):
-        again += f" --targets {','.join(targets)}"
+        again += f" --targets {','.join(targets) or 'none'}"
     lines = [f"FAILED seed {outcome.seed}, {finding.check}: {finding.text}"]
     try:
         case = fuzz_case(outcome.seed)
     except Exception:  # found without warnings as errors; there is no network to shrink
         return "\n".join([*lines, f"  again:    {again}"])
     lines += [f"  network:  {case}", f"  options:  {case.options}", f"  again:    {again}"]
-    small = smallest(case, finding, tries)
+    small = smallest(case, finding, tries) if len(case.x) else case
     own = folder / f"seed-{outcome.seed}-{finding.check}"
     small.save(own)
     (own / "check.txt").write_text(f"{finding.check}\n", encoding="utf-8")
@@ -181,15 +188,21 @@ def _seed(task: tuple[int, tuple[str, ...]]) -> Outcome:
 
 
 def outcomes(
-    seeds: Sequence[int], targets: tuple[str, ...], jobs: int
+    seeds: range, targets: tuple[str, ...], jobs: int, minutes: float = 0.0
 ) -> Iterator[Outcome]:
-    """Yield the outcome of each seed as it comes, from `jobs` processes."""
-    tasks = [(seed, targets) for seed in seeds]
-    if jobs == 1:
-        yield from map(_seed, tasks)
-        return
-    with multiprocessing.Pool(jobs) as pool:
-        yield from pool.imap_unordered(_seed, tasks)
+    """Yield the outcome of each seed as it comes, from `jobs` processes.
+
+    minutes: no further block of seeds is begun after so many; 0 for no limit.
+    """
+    start, size = time.monotonic(), BLOCK * jobs
+    blocks = (seeds[at : at + size] for at in range(0, len(seeds), size))
+    workers = multiprocessing.get_context("spawn")  # a fork could take locks of threads along
+    with workers.Pool(jobs) if jobs > 1 else nullcontext() as pool:
+        for block in blocks:
+            tasks = ((seed, targets) for seed in block)
+            yield from map(_seed, tasks) if pool is None else pool.imap_unordered(_seed, tasks)
+            if minutes and time.monotonic() - start > 60 * minutes:
+                return
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -201,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                         help="what runs the C, by commas; 'none': the emulators alone")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--minutes", type=float, default=0.0,
-                        help="begin no network after so many (default: no limit)")
+                        help="end after about so many (default: no limit)")
     parser.add_argument("--tries", type=int, default=1000, help="of shrinking a failure")
     parser.add_argument("--failures", type=Path, default=Path("fuzz-failures"),
                         help="where the smallest networks go")
@@ -214,16 +227,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"targets {', '.join(unknown)}; expected some of host, {', '.join(TARGETS)}")
     totals, start = Totals(), time.monotonic()
     seeds = range(options.seed, options.seed + options.count)
-    for outcome in outcomes(seeds, targets, options.jobs):
+    for outcome in outcomes(seeds, targets, options.jobs, options.minutes):
         totals.add(outcome)
         if outcome.finding is not None:
-            print(explain(outcome, targets, options.tries, options.failures), flush=True)
+            tries = options.tries if len(totals.failures) <= SHRUNK else 0
+            print(explain(outcome, targets, tries, options.failures), flush=True)
         if totals.networks % 100 == 0:
             print(f"{totals.networks} of {options.count}", file=sys.stderr, flush=True)
-        if options.minutes and time.monotonic() - start > 60 * options.minutes:
-            break
-    last = seeds.stop - 1
-    print(f"seeds {options.seed} to {last}: {totals}; {time.monotonic() - start:.0f} s")
+    print(f"from seed {options.seed} on: {totals}; {time.monotonic() - start:.0f} s")
     return int(bool(totals.failures))
 
 

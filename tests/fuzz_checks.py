@@ -11,7 +11,7 @@ import numpy as np
 
 from lstmgen import artefact
 from lstmgen.emulator import Emulator
-from lstmgen.errors import LstmgenError, ToolError
+from lstmgen.errors import LstmgenError, TargetError, ToolError
 from lstmgen.layers import Bidirectional, Layer, arrays_of
 from lstmgen.network import Network
 from lstmgen.output import build
@@ -33,8 +33,8 @@ name of the Cortex-M4."""
 TIMEOUT = 180.0
 """Seconds after which a program on a target hangs: it takes one of them."""
 
-_FULL = ("will not fit in region", "overflowed by", "pass the 64 KiB", "is too large")
-"""What linkers and avr-gcc say where a network is too large for the target."""
+_FULL = ("avr has at most", "will not fit in region", "overflowed by", "pass the 64 KiB")
+"""What the generator and linkers say where a network is too large for the target."""
 
 
 class NoRoomError(Exception):
@@ -196,14 +196,14 @@ def compiled(
 ) -> str | None:
     """The C on a target: every output and state, several instances by turns. Raises NoRoomError."""
     trace = emulate_trace(q, case.inputs(q))
-    sources = model_files(q, None, target, case.options.effort)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory(prefix="lstmgen-fuzz-") as place:
         try:
+            sources = model_files(q, None, target, case.options.effort)  # type: ignore[arg-type]
             result = verify_trace(
                 trace, sources, target, precision=q.precision, optimize=case.options.level,
                 flags=flags, keep=keep or Path(place) / "c", timeout=TIMEOUT,
             )
-        except ToolError as error:
+        except (TargetError, ToolError) as error:
             if any(words in str(error) for words in _FULL):
                 raise NoRoomError(str(error)) from error
             raise

@@ -59,11 +59,8 @@ def _with_layers(case: FuzzCase, layers: list[Layer]) -> FuzzCase | None:
     names = {part.name for layer in layers for part in _halves(layer)}
     widths = {k: v for k, v in case.options.widths.items() if k.rpartition(".")[0] in names}
     calibration = case.calibration
-    embedded = isinstance(layers[0], Embedding), isinstance(case.network.layers[0], Embedding)
-    if calibration is not None:
+    if calibration is not None:  # without its embedding, a row's number is as good an input
         calibration = _columns(calibration, inputs)
-        if embedded[0] != embedded[1]:
-            calibration = None
     return replace(
         case, network=network, options=replace(case.options, widths=widths),
         calibration=calibration, x=_columns(case.x, inputs),
@@ -335,6 +332,15 @@ def _digits(case: FuzzCase) -> Iterator[FuzzCase]:
                         yield found
 
 
+def _calibration(case: FuzzCase) -> Iterator[FuzzCase]:
+    data = case.calibration
+    if data is None:
+        return
+    for fewer in (data[:1], data[:, :1], data[:, : len(data[0]) // 2], np.round(data)):
+        if fewer.size and not np.array_equal(fewer, data):
+            yield replace(case, calibration=fewer)
+
+
 def _values(case: FuzzCase) -> Iterator[FuzzCase]:
     for fewer in _zeroed(case.x):
         yield replace(case, x=fewer)
@@ -356,5 +362,6 @@ def _zeroed(array: Any) -> Iterator[Any]:
 
 
 REDUCERS: tuple[Reducer, ...] = (
-    _sequences, _steps, _options, _layers, _units, _inputs, _variants, _weights, _values, _digits,
+    _sequences, _steps, _options, _layers, _units, _inputs, _variants, _weights, _values,
+    _calibration, _digits,
 )
