@@ -6,7 +6,13 @@ BIN    := $(VENV)/bin
 # Parallel test processes; one per core.
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test mutants lint tools prove primitives soak bench clean
+# Random networks, and the first one's seed. Of `make soak`: hours, and operands of each kernel flavour.
+N        ?= 200
+SEED     ?= 1
+HOURS    ?= 8
+OPERANDS ?= 100000000
+
+.PHONY: demo test mutants lint tools prove primitives fuzz soak bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -34,10 +40,25 @@ prove: tools $(VENV)/.installed
 primitives: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -rP tests/test_primitives.py
 
-# The same with other seeds, until each kernel flavour has had N operands; hours.
-N ?= 100000000
-soak: $(VENV)/.dev
-	$(BIN)/python tests/soak.py $(N)
+# Emulators, files and C of every target on random networks: equal to the bit. A failure leaves
+# its smallest network in fuzz-failures/.
+fuzz: $(VENV)/.dev
+	$(BIN)/python tests/fuzz.py --count $(N) --seed $(SEED) --jobs $(JOBS)
+
+# What is worth running for hours, one after the other; soak-NAME runs one of them.
+SOAKS := primitives networks files
+soak: $(SOAKS:%=soak-%)
+
+# Primitives with other seeds, until each kernel flavour has had so many operands.
+soak-primitives: $(VENV)/.dev
+	$(BIN)/python tests/soak.py $(OPERANDS)
+
+soak-networks: $(VENV)/.dev
+	$(BIN)/python tests/fuzz.py --count 10000000 --minutes $$((60 * $(HOURS))) --seed $(SEED) --jobs $(JOBS)
+
+# Damaged model files: some 10000 of each format an hour.
+soak-files: $(VENV)/.dev
+	$(BIN)/python tests/mutation.py --count $$((10000 * $(HOURS))) --seed $(SEED)
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/emulator_speed.py
