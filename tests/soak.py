@@ -1,4 +1,4 @@
-"""As many operands as one likes on every core: `make soak-primitives OPERANDS=100000000`, or cores after N.
+"""As many operands as one likes on every core: `make soak-primitives OPERANDS=N`, or cores after N.
 
 Each round has other weights, biases, shifts and operands; kernels of every effort take turns.
 """
