@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 # Parallel test processes; one per core.
 JOBS   ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: demo test lint tools bench clean
+.PHONY: demo test lint tools bench reproducible clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -24,6 +24,10 @@ tools:
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/emulator_speed.py
+
+# Oldest and newest numpy under every Python at hand: the same bytes as tests/golden has.
+reproducible:
+	$(PYTHON) tools/reproducible.py
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
