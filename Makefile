@@ -12,7 +12,7 @@ SEED     ?= 1
 HOURS    ?= 8
 OPERANDS ?= 100000000
 
-.PHONY: demo test mutants lint tools prove primitives fuzz soak bench clean
+.PHONY: demo test mutants lint tools prove primitives fuzz soak reproducible bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
@@ -62,6 +62,10 @@ soak-files: $(VENV)/.dev
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/emulator_speed.py
+
+# Oldest and newest numpy under every Python at hand: the same bytes as tests/golden has.
+reproducible:
+	$(PYTHON) tools/reproducible.py
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -1,8 +1,10 @@
 """Input arrays from files: .npy, memory-mapped, or .npz with `x` and what is known of it."""
 
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,12 @@ from .qformat import FloatArray, IntArray
 
 _PROBED_VALUES = 1 << 22
 """Values of a block in which NaN and infinity are looked for at a time."""
+
+_BROKEN = (
+    ValueError, EOFError, OSError, SyntaxError, OverflowError, TypeError, TokenError,
+    MemoryError, RecursionError,
+)  # fmt: skip
+"""What numpy raises on a damaged .npy, whose header is Python text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +119,12 @@ def check_lengths(lengths: NDArray[Any], x: NDArray[Any], source: str) -> None:
 
 def _map_npy(file: Path) -> NDArray[Any]:
     try:
-        return np.load(file, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
-    except (ValueError, EOFError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd headers
+            return np.load(file, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+    except _BROKEN as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        reason = reason if reason.isprintable() else ascii(reason)
         raise ModelError(
             f"{file}: not a readable .npy array ({reason}); write it with np.save"
         ) from None

@@ -50,10 +50,13 @@ class Payload:
         return shutil.copyfile, (os.devnull, str(self.marker))
 
 
-def mutated(data: bytes, r: Random, marker: Path) -> bytes:
-    """Return the file with one to three kinds of damage; pickles in it would create `marker`."""
+def mutated(data: bytes, r: Random, marker: Path, whole: bool = True) -> bytes:
+    """Return the file with one to three kinds of damage; pickles in it would create `marker`.
+
+    whole: whether the file is not damaged yet, as HDF5's library has to know.
+    """
     for number in range(r.choice((1, 1, 1, 2, 3))):
-        data = _once(data, r, marker, whole=number == 0)
+        data = _once(data, r, marker, whole=whole and number == 0)
     return data
 
 

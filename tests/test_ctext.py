@@ -92,6 +92,18 @@ def test_comments_cannot_be_left() -> None:
     assert comment_text("a */ int b; /* \u00fc\n\\") == "a * / int b; / * ? /"
 
 
+@pytest.mark.parametrize("text", [
+    "*\\/ int evil; /\\*", "*\\\\/", "**//", "/*/", "*/*", "\x1b[2J*/", "*\x00/", "*\n/", "*\t\\/",
+])
+def test_no_name_gets_out_of_its_comment(text: str) -> None:
+    """As a name out of a model file might, to have code of its own compiled."""
+    found = comment_text(text)
+    assert "*/" not in found
+    assert "/*" not in found
+    assert "\\" not in found
+    assert found.isprintable()
+
+
 def test_calls_break_where_they_are_too_long() -> None:
     assert call("f", ["a", "b"]) == "    f(a, b);"
     long = call("function", ["x" * 50, "y" * 50])

@@ -49,6 +49,22 @@ def test_bad_data(tmp_path, arrays, message):
         load_dataset(saved(tmp_path / "d.npz", **arrays), 2)
 
 
+@pytest.mark.parametrize("change", [
+    (b"(50,", b"(50\0"), (b"(50, 4, 2)", b"(" * 10), (b"(50, 4", b"9" * 6), (b"'<f8'", b"L'<f8"),
+    (b"(50, 4, 2), }  ", b"(50, " + b"9" * 25 + b"), }"), (b"descr", b"\x1b[2Jx"), (b": ", b"\n\n"),
+])
+def test_damaged_headers(tmp_path, change):
+    """numpy reads them as Python, and lets several exceptions of its parser pass."""
+    np.save(tmp_path / "odd.npy", np.ones((50, 4, 2)))
+    data = (tmp_path / "odd.npy").read_bytes()
+    assert change[0] in data
+    body, head = data[128:], data[:128].replace(change[0], change[1])
+    (tmp_path / "odd.npy").write_bytes(head[:128] + body)
+    with pytest.raises(ModelError, match=r"odd.npy: not a readable .npy array") as caught:
+        load_dataset(tmp_path / "odd.npy", 2)
+    assert str(caught.value).isprintable()
+
+
 def test_bad_files(tmp_path):
     with pytest.raises(ModelError, match="no such file"):
         load_dataset(tmp_path / "absent.npy", 2)

@@ -1,6 +1,7 @@
 """Whole generated folders: what a change of generator or quantizer does to the output."""
 
 import difflib
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from lstmgen.quantized import Precision
 from builders import quantized
 from compiled import sources
 from conftest import ROOT
+from golden_hashes import FILE, NETWORKS, PRECISIONS, hashes
 
 GOLDEN = ROOT / "tests" / "golden"
 MODELS: dict[str, tuple[str, Precision, str]] = {
@@ -42,6 +44,25 @@ def test_the_output_is_the_golden_one(name: str, request: pytest.FixtureRequest)
     ]
     assert files == golden, "\n".join(
         ["", *changes[:80], "", "if this is meant: pytest tests/test_golden.py --update-golden"]
+    )
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_artefacts_and_files_have_the_golden_hashes(
+    name: str, precision: Precision, request: pytest.FixtureRequest
+) -> None:
+    """With all choices made by calibration data; `make reproducible` asks other versions."""
+    golden = json.loads(FILE.read_text(encoding="utf-8"))
+    found = hashes(name, precision)
+    if request.config.getoption("--update-golden"):
+        golden[f"{name}/{precision}"] = found
+        FILE.write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8", newline="\n")
+    expected = golden.get(f"{name}/{precision}", {})
+    changed = [what for what in found if found[what] != expected.get(what)]
+    assert not changed, (
+        f"{', '.join(changed)} of {name} in {precision} changed; "
+        "if this is meant: pytest tests/test_golden.py --update-golden"
     )
 
 

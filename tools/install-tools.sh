@@ -21,6 +21,7 @@ simavr:simavr
 valgrind:valgrind
 cppcheck:cppcheck
 frama-c:frama-c-base
+clang-tidy:clang-tidy
 '
 
 packages=
@@ -41,6 +42,12 @@ compiles() {
 }
 compiles gcc stdio.h || missing libc6-dev
 compiles avr-gcc avr/io.h || missing avr-libc
+# clang's sanitizers, which Debian packs apart and Ubuntu's older releases do not.
+sanitizes() {
+    echo 'int main(void) { return 0; }' \
+        | clang -fsanitize=memory -x c - -o /dev/null >/dev/null 2>&1
+}
+sanitizes || missing libclang-rt-dev
 
 if [ -z "$packages" ]; then
     echo "install-tools: all tools are present"

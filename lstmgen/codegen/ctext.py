@@ -106,7 +106,9 @@ def power_of_two(exponent: int) -> str:
 def comment_text(text: str) -> str:
     """Return `text` on one line of printable ASCII that cannot end or open a comment."""
     plain = " ".join(text.encode("ascii", "replace").decode().split())
-    return plain.replace("*/", "* /").replace("/*", "/ *").replace("\\", "/")
+    plain = "".join(letter if letter.isprintable() else "?" for letter in plain)
+    # Backslashes first: one between * and / must not become the end of the comment.
+    return plain.replace("\\", "/").replace("*/", "* /").replace("/*", "/ *")
 
 
 def call(function: str, arguments: Sequence[str], indent: int = 4) -> str:
