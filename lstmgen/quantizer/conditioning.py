@@ -91,13 +91,13 @@ def plan(
         largest = float(reach.max())
         if not largest:
             return None
-        finer = np.floor(np.log2(largest / np.where(reach > 0, reach, largest))) - spare
+        finer = _exponent(largest / np.where(reach > 0, reach, largest)) - spare
         shift = np.clip(finer, 0, cap).astype(np.int64)
         # Offsets are coarse, so that they are whole in any format that the input may get, and
         # fine enough to leave no more than 1/16 of a feature's range beyond.
         finest = max_frac(1.125 * largest, bits) - 2 + shift
-        coarse = 3 - np.floor(np.log2(np.where(half > 0, half, largest)))
-        step = 2.0 ** -np.minimum(finest, coarse)
+        coarse = 3 - _exponent(np.where(half > 0, half, largest))
+        step = np.ldexp(1.0, -np.minimum(finest, coarse))
         offset = np.where(moved, np.floor((lo + hi) / 2 / step + 0.5) * step, 0.0)
         beyond = np.abs(offset) * 2.0 ** (finest + 3) > MAX_INPUT_OFFSET
         if not beyond.any():
@@ -106,6 +106,11 @@ def plan(
     if not shift.any() and not offset.any():
         return None
     return Conditioning(shift, offset)
+
+
+def _exponent(values: FloatArray) -> IntArray:
+    """Return floor(log2(values)), exactly: log2 may round up to the next power of two."""
+    return np.asarray(np.frexp(values)[1] - 1, np.int64)
 
 
 def possible(network: Network, x: FloatArray, bits: int) -> list[tuple[int, bool]]:
