@@ -32,7 +32,7 @@ lint: $(VENV)/.dev
 tools:
 	tools/install-tools.sh
 
-# Proves all examples, a recogniser of activities and an LSTM of 128 units; takes 15 minutes.
+# Proves all examples, a recogniser of activities and an LSTM of 128 units; takes about 6 minutes.
 prove: tools $(VENV)/.installed
 	$(BIN)/python benchmarks/prove.py
 
