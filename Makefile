@@ -37,23 +37,24 @@ prove: tools $(VENV)/.installed
 	$(BIN)/python benchmarks/prove.py
 
 # All 16-bit operands of every primitive on every core, and how many were equal.
-primitives: $(VENV)/.dev
+primitives: tools $(VENV)/.dev
 	$(BIN)/python -m pytest -q -rP tests/test_primitives.py
 
 # Emulators, files and C of every target on random networks: equal to the bit. A failure leaves
 # its smallest network in fuzz-failures/.
-fuzz: $(VENV)/.dev
+fuzz: tools $(VENV)/.dev
 	$(BIN)/python tests/fuzz.py --count $(N) --seed $(SEED) --jobs $(JOBS)
 
 # What is worth running for hours, one after the other; soak-NAME runs one of them.
 SOAKS := primitives networks files
+.PHONY: $(SOAKS:%=soak-%)
 soak: $(SOAKS:%=soak-%)
 
 # Primitives with other seeds, until each kernel flavour has had so many operands.
-soak-primitives: $(VENV)/.dev
+soak-primitives: tools $(VENV)/.dev
 	$(BIN)/python tests/soak.py $(OPERANDS)
 
-soak-networks: $(VENV)/.dev
+soak-networks: tools $(VENV)/.dev
 	$(BIN)/python tests/fuzz.py --count 10000000 --minutes $$((60 * $(HOURS))) --seed $(SEED) --jobs $(JOBS)
 
 # Damaged model files: some 10000 of each format an hour.

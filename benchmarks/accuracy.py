@@ -46,7 +46,8 @@ INTRODUCTION = """# Accuracy
 Made by `python benchmarks/accuracy.py --write`. SQNR in dB, 10 log10(signal / noise), against a
 float64 run on data that quantization has not seen; one default for all networks: `auto` rounding
 chooses by held-back calibration data. "Nearest" is rounding to nearest in the same formats.
-"Weights alone" is a bound: the float network with these very weights and biases, all else exact.
+"Weights alone" tells how far better rounding could lead: the float network with these very weights
+and biases, all else exact. Errors that cancel may bring a result slightly above it.
 """
 
 

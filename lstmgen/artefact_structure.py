@@ -1,7 +1,5 @@
 """Whether the layers of an artefact file fit together, before their integers are looked at."""
 
-import numpy as np
-
 from .layers import ACTIVATIONS, HEADS
 from .network import MAX_WEIGHTS, MAX_WIDTH
 from .qformat import QFormat
@@ -132,7 +130,7 @@ def _scaling_problems(q: QuantizedNetwork) -> list[str]:
         problems.append(
             f"input.shift spans {shift.min()}..{shift.max()}; expected 0..{MAX_INPUT_SCALE}"
         )
-    if np.abs(offset).max() > MAX_INPUT_OFFSET:
+    if offset.min() < -MAX_INPUT_OFFSET or offset.max() > MAX_INPUT_OFFSET:
         problems.append(f"input.offset reaches beyond {MAX_INPUT_OFFSET}")
     return problems
 

@@ -83,7 +83,7 @@ def _table_problems(tables: Tables) -> list[str]:
             problems.append(f"{name} table is {table.shape}; expected ({rows}, 2)")
             continue
         slope2, base = table[:, 0], table[:, 1]
-        if slope2.min() < 0 or slope2.max() > 32767 or np.abs(base).max() > 32767:
+        if slope2.min() < 0 or slope2.max() > 32767 or base.min() < -32767 or base.max() > 32767:
             problems.append(f"{name} table holds words beyond 16 bits; expected slopes 0..32767")
             continue
         odd = np.arange(rows) & 1
@@ -129,7 +129,7 @@ def argument_fracs(rows: int, units: int, cell: str, tables: Tables) -> IntArray
 
 def _gru_problems(layer: QuantizedGru) -> list[str]:
     problems = []
-    if np.abs(layer.bias_h).max() > INT32_MAX:
+    if layer.bias_h.min() < -INT32_MAX or layer.bias_h.max() > INT32_MAX:
         problems.append(f"{layer.name}.bias_h is beyond int32")
     if layer.shift_h.min() < -30 or layer.shift_h.max() > MAX_RIGHT_SHIFT:
         problems.append(f"{layer.name}.frac_h leads to shifts beyond -30..{MAX_RIGHT_SHIFT}")

@@ -121,6 +121,10 @@ def _remedy(stage: Stage, findings: Findings) -> str:
     """Return what is left to try against the loss of a stage."""
     if not findings.calibrated:
         return "Calibration data (--calibration) fits formats and weights to it."
+    if stage.name == "input" and any(h.clipped for h in findings.histograms if h.what == "input"):
+        return "Calibration data that reaches as far as these inputs lessens it."
+    if findings.precision == "q15" and stage.name == "input":
+        return "No precision is wider; inputs in formats by feature may lessen it."
     if findings.precision == "q15":
         return "No precision is wider; finer activation tables (--table-bits) may lessen it."
     wider = "inputs" if stage.name == "input" else "weights or states"

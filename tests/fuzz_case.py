@@ -12,7 +12,7 @@ from lstmgen import artefact
 from lstmgen.artefact_structure import structure_problems
 from lstmgen.bounds import LayerBounds, bound_table
 from lstmgen.codegen import EFFORTS
-from lstmgen.errors import LstmgenError
+from lstmgen.errors import LstmgenError, ModelError
 from lstmgen.layers import Bidirectional, Dense, Embedding, Gru, Layer, Lstm
 from lstmgen.network import Network
 from lstmgen.preconditions import check
@@ -137,7 +137,7 @@ def fuzz_case(seed: int) -> FuzzCase:
     case = FuzzCase(network, options, calibration, np.zeros((0, 1, network.inputs), np.int64))
     try:
         q = case.quantized()
-    except LstmgenError:
+    except ModelError:  # any other error is a fault
         return case
     return replace(case, x=_inputs(q, r))
 
@@ -225,6 +225,12 @@ def _extremes(layer: Layer, r: np.random.Generator) -> Layer:
             halves[way] = half
         return replace(layer, **halves)
     changed: dict[str, Any] = {}
+    if r.random() < 0.03:
+        # Nothing but zeros comes out, and that is what the layer above is calibrated with.
+        return replace(layer, **{
+            key: np.zeros_like(array) for key in ("W", "U", "b")
+            if (array := getattr(layer, key, None)) is not None
+        })
     if isinstance(layer, Lstm | Gru) and r.random() < 0.2:
         changed["h0"] = r.uniform(-1, 1, layer.width)
         if isinstance(layer, Lstm):

@@ -11,7 +11,7 @@ import numpy as np
 
 from lstmgen import artefact
 from lstmgen.emulator import Emulator
-from lstmgen.errors import LstmgenError, TargetError, ToolError
+from lstmgen.errors import ModelError, TargetError, ToolError
 from lstmgen.layers import Bidirectional, Layer, arrays_of
 from lstmgen.network import Network
 from lstmgen.output import build
@@ -66,7 +66,7 @@ def examine(
     """
     try:
         q = q or case.quantized()
-    except LstmgenError:
+    except ModelError:
         return None
     except Exception as error:
         return Finding("quantize", _said(error), type(error).__name__)

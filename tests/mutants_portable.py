@@ -4,7 +4,6 @@ from mutant import Mutant
 
 _C = "tests/test_codegen.py::test_the_c_computes_what_the_emulator_computes"
 _HOST = "tests/test_variants.py::test_equal_on_the_host"
-_M3 = "tests/test_kernels.py::test_equal_on_all_networks"
 _ACTIVATION, _DENSE = "templates/activation.c.j2", "templates/dense.c.j2"
 _GRU, _LSTM, _WHOLE = "templates/gru.c.j2", "templates/lstm.c.j2", "templates/whole.c.j2"
 _FIXED, _SELFTEST = "templates/fixed.j2", "templates/selftest.c.j2"

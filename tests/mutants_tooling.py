@@ -178,8 +178,8 @@ INPUTS = (
     Mutant(
         "conditioning.range-of-the-inputs-as-they-were",
         f"{_QUANTIZER}/conditioning.py",
-        "declared = (-peak, peak)",
-        "declared = network.input_range",
+        "float(np.abs(self.applied(ends)).max())",
+        "float(np.abs(ends).max())",
         ("tests/test_scaling.py::test_a_declared_range_is_every_feature_s",),
     ),
     Mutant(

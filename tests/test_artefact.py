@@ -7,8 +7,10 @@ from lstmgen import artefact, artefact_structure
 from lstmgen.emulator import Emulator
 from lstmgen.errors import ModelError
 from lstmgen.npz import npz_bytes, read_npz
+from lstmgen.quantizer import quantize
 
 from builders import NETWORKS, PRECISIONS, quantized, raw_inputs
+from variants import VARIANTS, inputs_of
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -162,3 +164,14 @@ def test_floats_and_objects_are_refused(tmp_path):
     (tmp_path / "q.npz").write_bytes(npz_bytes(arrays))
     with pytest.raises(ModelError, match="not a valid quantized network"):
         artefact.from_arrays(read_npz(tmp_path / "q.npz"), "q.npz")
+
+
+@pytest.mark.parametrize("name", ["gru0.bias_h", "tables.sigmoid"])
+def test_the_least_of_64_bits_has_no_magnitude_and_is_refused(name):
+    """Its absolute value is itself, less than any limit."""
+    network = VARIANTS["gru"]()
+    arrays = artefact.to_arrays(quantize(network, "q15", inputs_of(network), rounding="nearest"))
+    arrays[name] = arrays[name].astype(np.int64)
+    arrays[name][(-1,) * arrays[name].ndim] = -(1 << 63)
+    with pytest.raises(ModelError, match=r"beyond int32|beyond 16 bits|accumulator can reach"):
+        artefact.from_arrays(arrays, "q.npz")

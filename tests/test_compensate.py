@@ -4,6 +4,7 @@ import itertools
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from lstmgen import reference
 from lstmgen.emulator import Emulator
 from lstmgen.errors import ModelError
-from lstmgen.layers import Lstm
+from lstmgen.layers import Dense, Lstm
 from lstmgen.network import Network
 from lstmgen.quantizer import quantize
 from lstmgen.quantizer.choice import choose
@@ -169,6 +170,18 @@ def test_half_of_the_data_may_be_silence():
     network, x, _ = trained_like()
     x[1::2] = 0
     assert quantize(network, "q15", x).calibrated
+
+
+@pytest.mark.parametrize("silent", [slice(None), slice(1, None, 2)])
+@pytest.mark.parametrize("precision", ["q15", "w8a16", "q7"])
+def test_a_layer_may_get_nothing_but_zeros(silent, precision):
+    """Of all sequences, or of the half that one fold has."""
+    network, x, _ = trained_like()
+    first = network.layers[0]
+    dead = Dense("dead", np.eye(first.inputs), np.zeros(first.inputs), "relu")
+    calm = replace(first, b=np.zeros_like(first.b))
+    x[silent] = -1.0 - abs(x[silent])
+    assert quantize(Network((dead, calm, *network.layers[1:])), precision, x).calibrated
 
 
 def test_notes_say_how_weights_were_rounded():

@@ -350,6 +350,10 @@ def test_bad_widths_are_lines_and_exit_2(folder):
         "lstm1, hidden, head, with .W or .U behind it",
         "lstmgen: width of lstm0.U is x; expected 8 or 16 bits",
     ]
+    twice = "--width", "head.W=8", "--width", "head.W=16"
+    assert "--width head.W is given more than once" in run(
+        "build", "model.npz", "-o", "out", *twice, code=2
+    ).stderr
     assert not (folder / "out").exists()
     assert "not in the range" in run(
         "build", "model.npz", "-o", "out", "--input-bits", "17", code=2

@@ -55,7 +55,8 @@ def emulate(
     finally:
         part.unlink(missing_ok=True)
     if clipped:
-        note(f"- {clipped} of {x.size} inputs lie beyond {q.x} and were limited to it")
+        what = q.x if q.scaling is None else "the formats of their features"
+        note(f"- {clipped} of {x.size} inputs lie beyond {what} and were limited to it")
     note(f"{output}: {output_shape(q, x)} {'raw ' + str(q.y) if raw else 'real values'}")
 
 

@@ -1,7 +1,7 @@
 """Options that several commands share, and what they stand for."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
@@ -230,10 +230,18 @@ def load_source(model: Path, options: dict[str, Any]) -> Source:
         options.get("table_bits"),
         rounding=cast("Rounding", options.get("rounding") or "auto"),
         common_input=bool(options.get("common_input")),
-        widths=dict(options.get("width") or ()),
+        widths=_once(options.get("width") or ()),
         input_bits=options.get("input_bits"),
     )
     return Source(q, network, _stem(model))
+
+
+def _once(widths: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return --width's values by name; raises ModelError for a name with two of them."""
+    names = [name for name, _ in widths]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ModelError.of(f"--width {name} is given more than once" for name in twice)
+    return dict(widths)
 
 
 def c_name(source: Source, name: str | None) -> str:

@@ -11,11 +11,11 @@ from ..network import Network
 from ..preconditions import check
 from ..qformat import FloatArray
 from ..quantized import PRECISIONS, TABLE_BITS, Precision, QuantizedNetwork
-from .calibrate import Ranges, measure
+from .calibrate import Ranges, measure, range_note
 from .chain import Chain
 from .chain import input_bits as width_of_input
 from .choice import choose
-from .conditioning import Conditioning, plan, possible
+from .conditioning import Conditioning, narrowest, plan, possible
 from .modes import MODES
 from .recipe import ROUNDINGS, Offers, Recipe, Rounding
 from .widths import Widths, wide_inputs
@@ -63,6 +63,11 @@ def quantize(
         raise ModelError(
             f"table bits {bits}; expected {TABLE_BITS.start} to {TABLE_BITS.stop - 1}"
         )
+    if calibration is None and rounding == "compensated":
+        raise ModelError(
+            "rounding 'compensated' needs calibration data: give --calibration FILE, or leave "
+            "--rounding out"
+        )
     run = _Run(network, precision, bits, Widths.of(network, widths or {}, input_bits))
     start = Recipe(mid_shift=mid_shift, input_bits=input_bits)
     if calibration is None:
@@ -84,7 +89,7 @@ def quantize(
         refused = error
     if rounding == "nearest":
         return q
-    note = f"rounding {recipe}"
+    note, ranged = f"rounding {recipe}", ""
     if chooses:
         width = width_of_input(network, MODES[precision], start)
         offers = Offers(
@@ -93,6 +98,10 @@ def quantize(
             isinstance(network.layers[0], Dense),
             [] if common_input else possible(network, data, width),
         )
+        if network.input_range is not None and not (offers.conditionings or common_input):
+            free = replace(network, input_range=None)
+            if possible(free, data, width):
+                ranged = "; the declared input range is every feature's, so all have one format"
         chosen = choose(network, data, run.by, recipe, offers)
         recipe = chosen.recipe
         if refused is not None and not chosen.held:
@@ -100,7 +109,7 @@ def quantize(
         nearest = "no format" if refused is not None else f"{chosen.nearest:.1f} dB"
         note = (
             f"rounding {recipe}: {chosen.decibel:.1f} dB on held-back calibration data, "
-            f"to nearest {nearest}"
+            f"to nearest {nearest}{ranged}"
         )
     q = run.by(recipe, data)
     return replace(q, notes=(*q.notes, note))
@@ -133,8 +142,10 @@ class _Run:
         if found is None:
             return q
         own = len(self.network.notes)
-        notes = (*self.network.notes, f"inputs by feature: {found}", *q.notes[own:])
-        return replace(q, scaling=found.integers(q.x.frac), notes=notes)
+        scaling = found.integers(q.x.frac)
+        note = f"inputs by feature: {found}; {narrowest(q.x, scaling)}"
+        notes = (*self.network.notes, note, *q.notes[own:])
+        return replace(q, scaling=scaling, notes=notes)
 
     def _prepared(self, recipe: Recipe, data: FloatArray) -> _Prepared:
         """Run the float network, but for the few preparations that were made last."""
@@ -150,7 +161,10 @@ class _Run:
             for old in list(self.known)[: 1 - _KEPT]:
                 del self.known[old]
             # With the data, so that nothing else gets its id.
-            ready = _Prepared(found, network, own, measure(network, own))
+            ranges = measure(network, own)
+            if found is not None:
+                ranges = replace(ranges, note=range_note(self.network, data))
+            ready = _Prepared(found, network, own, ranges)
             self.known[key] = data, ready
         return self.known[key][1]
 
@@ -166,7 +180,7 @@ class _Run:
             outputs=network.outputs,
             tables=chain.tables,
             layers=tuple(chain.layers()),
-            notes=(*network.notes, ranges.note, *self.widths.notes(network, own)),
+            notes=(*network.notes, ranges.note + ranges.warning, *self.widths.notes(network, own)),
             calibrated=ranges.measured,
         )
         check(q)

@@ -36,7 +36,7 @@ class Ranges:
     cells, candidates: the same of a recurrent layer's cell states and candidates.
     squares: by layer name, and "" for the input, the mean square.
     measured: whether calibration data was given.
-    note: how the input range came about, for the user.
+    note, warning: how the input range came about, and what is wrong with it, for the user.
     floats: by layer name, all values (B, T, width) that it hands on.
     """
 
@@ -48,6 +48,7 @@ class Ranges:
     measured: bool
     note: str
     floats: Mapping[str, FloatArray] = field(default_factory=dict)
+    warning: str = ""
 
     def square(self, name: str) -> float:
         """Return the mean square of a layer's values ("" for the input)."""
@@ -79,15 +80,25 @@ def measure(network: Network, calibration: FloatArray | None) -> Ranges:
         {name: float(np.abs(values).max()) for name, values in found.items()}
         for found in (trace.layers, trace.cells, trace.candidates)
     )
+    note = range_note(network, x)
+    if network.input_range is not None:
+        declared = max(abs(end) for end in network.input_range)
+        if declared > peak:
+            peak = declared
+            _check_peak(peak, "the input range reaches")
+    warning = "" if isinstance(first, Embedding) else _scaling(x)
+    return Ranges(peak, peaks, cells, candidates, squares, True, note, trace.layers, warning)
+
+
+def range_note(network: Network, x: FloatArray) -> str:
+    """Return how the range of inputs x came about, for the user."""
+    peak = float(np.abs(x).max())
     note = f"input format from {len(x)} calibration sequences, largest |x| {peak:.6g}"
     if network.input_range is not None:
         declared = max(abs(end) for end in network.input_range)
         if declared > peak:
             note += f", widened to the declared range of {declared:g}"
-            peak = declared
-            _check_peak(peak, "the input range reaches")
-    note += "" if isinstance(first, Embedding) else _scaling(x)
-    return Ranges(peak, peaks, cells, candidates, squares, True, note, trace.layers)
+    return note
 
 
 def _scaling(x: FloatArray) -> str:
@@ -97,11 +108,12 @@ def _scaling(x: FloatArray) -> str:
     if not len(small):
         return ""
     named = ", ".join(map(str, small[:5])) + (", ..." if len(small) > 5 else "")
-    bits = np.log2(peaks.max() / peaks[small].min())
+    bits = np.log2(peaks.max()) - np.log2(peaks[small].min())
     return (
         f"; WARNING: {len(small)} of {len(peaks)} features ({named}) stay below "
-        f"1/{BADLY_SCALED} of the largest and lose up to {bits:.0f} bits: standardise the inputs "
-        "(a normalization layer costs nothing, it is folded into the weights)"
+        f"1/{BADLY_SCALED} of the largest and lose up to {bits:.0f} bits, as all have one format: "
+        "let --rounding auto choose formats by feature (without --common-input and "
+        "--input-range), or standardise the inputs before they are quantized"
     )
 
 

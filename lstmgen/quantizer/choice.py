@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import reference
 from ..emulator import Emulator
-from ..errors import ModelError
+from ..errors import LstmgenError
 from ..network import Network
 from ..qformat import FloatArray, IntArray
 from ..quantized import QuantizedNetwork
@@ -64,7 +64,7 @@ def choose(
                 pairs = zip(folds, expected, strict=True)
                 values = [_sqnr(network, make(recipe, own), held, y) for (own, held), y in pairs]
                 known[recipe] = _joined(values)
-            except ModelError:
+            except LstmgenError:
                 # Half of the data may be too little, silence for one.
                 known[recipe] = -math.inf
         return known[recipe]

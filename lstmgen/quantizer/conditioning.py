@@ -12,7 +12,7 @@ import numpy as np
 from ..folding import Affine, fold
 from ..layers import Dense, Embedding
 from ..network import Network
-from ..qformat import FloatArray, IntArray, max_frac
+from ..qformat import FloatArray, IntArray, QFormat, max_frac
 from ..scaling import MAX_INPUT_OFFSET, MAX_INPUT_SCALE, InputScaling
 
 SCALE_CAPS = (3, MAX_INPUT_SCALE)
@@ -25,10 +25,14 @@ _ONE_SIDED = 0.75
 
 @dataclass(frozen=True, eq=False)
 class Conditioning:
-    """x' = (x - offset) * 2^shift for each of n features; shift: (n,), offset: (n,) real."""
+    """x' = (x - offset) * 2^shift for each of n features; shift: (n,), offset: (n,) real.
+
+    reach: the largest |x'| to be held.
+    """
 
     shift: IntArray
     offset: FloatArray
+    reach: float
 
     def applied(self, x: FloatArray) -> FloatArray:
         """Return x' for inputs (..., n)."""
@@ -45,12 +49,11 @@ class Conditioning:
             layers[-1] = replace(
                 last, skip=last.skip * scale, b=last.b + first.moved(last.skip)
             )
-        declared = network.input_range
-        if declared is not None:
-            ends = self.applied(np.repeat(np.array(declared)[:, None], network.inputs, 1))
-            peak = float(np.abs(ends).max())
-            declared = (-peak, peak)
-        return replace(network, layers=tuple(layers), input_range=declared)
+        reach = self.reach
+        if network.input_range is not None:
+            ends = np.repeat(np.array(network.input_range)[:, None], network.inputs, 1)
+            reach = max(reach, float(np.abs(self.applied(ends)).max()))
+        return replace(network, layers=tuple(layers), input_range=(-reach, reach))
 
     def integers(self, frac: int) -> InputScaling:
         """Return the same of raw inputs of `frac` fraction bits before the shift."""
@@ -76,8 +79,9 @@ def plan(
     """Return formats for the features of inputs x (B, T, n) as they are in these.
 
     bits: of the raw input. cap: most bits by which a feature gets finer than the coarsest.
-    offsets: whether one-sided features get an offset. spare: bits that finer features do not
-    use of the format, for larger values than those in x. None where nothing would change.
+    offsets: whether one-sided features get an offset; one that never changes does not, as it
+    may in use. spare: bits that finer features and those with an offset leave for larger values
+    than those in x. None where nothing would change.
     """
     if isinstance(network.layers[0], Embedding):
         return None
@@ -85,13 +89,14 @@ def plan(
     if network.input_range is not None:
         lo, hi = np.minimum(lo, network.input_range[0]), np.maximum(hi, network.input_range[1])
     peak, half = np.maximum(np.abs(lo), np.abs(hi)), (hi - lo) / 2
-    moved = (half < _ONE_SIDED * peak) & offsets
+    moved = (half < _ONE_SIDED * peak) & (half > 0) & offsets
     while True:
-        reach = np.where(moved, half, peak)
+        reach = np.where(moved, half * 2.0**spare, peak)
         largest = float(reach.max())
         if not largest:
             return None
-        finer = _exponent(largest / np.where(reach > 0, reach, largest)) - spare
+        finer = _exponent(largest / np.where(reach > 0, reach, largest))
+        finer -= np.where(moved, 0, spare)
         shift = np.clip(finer, 0, cap).astype(np.int64)
         # Offsets are coarse, so that they are whole in any format that the input may get, and
         # fine enough to leave no more than 1/16 of a feature's range beyond.
@@ -105,7 +110,17 @@ def plan(
         moved &= ~beyond
     if not shift.any() and not offset.any():
         return None
-    return Conditioning(shift, offset)
+    return Conditioning(shift, offset, largest)
+
+
+def narrowest(x: QFormat, scaling: InputScaling) -> str:
+    """Return what the feature with the smallest range holds, for the user."""
+    lo, hi = (scaling.to_real(x, np.full(len(scaling.shift), end)) for end in (x.lo, x.hi))
+    at = int(np.argmin(hi - lo))
+    return (
+        f"the least range has feature {at}, {lo[at]:.6g} .. {hi[at]:.6g}, beyond which it is "
+        "limited"
+    )
 
 
 def _exponent(values: FloatArray) -> IntArray:

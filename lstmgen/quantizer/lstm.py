@@ -56,8 +56,9 @@ def quantize_lstm(
     best = min((rows.fit(lx) for lx in range(rows.most_x_shift + 1)), key=rows.noise_of)
     if mid_shift is not False:
         shifted = rows.fit_shifted()
-        gain = rows.noise_of(best) / rows.noise_of(shifted)
-        if mid_shift or gain > MID_SHIFT_GAIN:
+        # A product, as there is no noise where inputs and hidden state are always 0.
+        gains = rows.noise_of(best) > MID_SHIFT_GAIN * rows.noise_of(shifted)
+        if mid_shift or gains:
             best = shifted
     h0 = initial_hidden(layer, place.formats.h)
     return replace(best, h0=h0, c0=_initial_cell(layer, tables))

@@ -62,12 +62,13 @@ class Recipe:
         # Of 16 bits one is left for values that calibration does not hold: with a format for
         # each feature it is the more likely that one of them meets such. Eight bits have none.
         spare = 0 if offers.precision == "q7" else 1
+        ways = [(cap, offset, spare) for cap, offset in offers.conditionings]
         found += [
-            replace(self, input_cap=cap, input_offset=offset, input_spare=spare if cap else 0)
-            for cap, offset in [*offers.conditionings, (0, False)]
-            if (cap, offset) != (self.input_cap, self.input_offset)
+            replace(self, input_cap=way[0], input_offset=way[1], input_spare=way[2])
+            for way in [*ways, (0, False, 0)]
+            if way[:2] != (self.input_cap, self.input_offset)
         ]
-        if self.input_cap and not spare:
+        if (self.input_cap or self.input_offset) and not spare:
             found.append(replace(self, input_spare=1 - self.input_spare))
         if self.mid_shift is None:
             found.append(replace(self, mid_shift=True))

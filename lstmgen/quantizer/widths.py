@@ -79,7 +79,8 @@ class Widths:
         """
         bits = bits if self.input is None else self.input
         weights, first = dict(self.weights), network.layers[0]
-        if bits is not None and bits > mode.input and not isinstance(first, Dense | Embedding):
+        wide = bits is not None and bits > max(mode.input, mode.hidden)
+        if wide and not isinstance(first, Dense | Embedding):
             for half in first.halves if isinstance(first, Bidirectional) else (first,):
                 weights[half.name] = {
                     "input_weights": WIDE_WEIGHTS, **weights.get(half.name, {})
