@@ -182,6 +182,23 @@ def test_a_fault_is_found(sources, tmp_path, fault):
         assert any(re.search(kind, alarm.kind) for alarm in result.alarms), result
 
 
+@pytest.mark.parametrize("function, analysis", [("fc_step", "fc"), ("activate", "tables")])
+def test_a_body_that_is_missing_is_no_proof(sources, function, analysis, tmp_path):
+    for path in sources.iterdir():
+        shutil.copy(path, tmp_path)
+    text = (tmp_path / "kws.c").read_text()
+    body = re.compile(rf"static [^;{{}}]*\bkws_{function}\([^;{{}}]*\)\n{{\n.*?\n}}\n", re.DOTALL)
+    text, removed = body.subn("", text)
+    assert removed == 1
+    (tmp_path / "kws.c").write_text(text)
+    q, name, target = read_folder(tmp_path)
+    result = prove(q, name=name, folder=tmp_path, built_for=target)
+    failures = {one.name: one.result.failure for one in result.analyses}
+    assert failures.pop(analysis) == f"no body, only a contract, of kws_{function}"
+    assert set(failures.values()) == {None}
+    assert not next(one for one in result.analyses if one.name == analysis).result.proved
+
+
 def test_time_that_runs_out_proves_nothing(sources):
     q, name, target = read_folder(sources)
     result = prove(q, name=name, folder=sources, built_for=target, timeout=0.01)
