@@ -96,7 +96,7 @@ def test_a_report_of_other_bounds_is_found(folder):
 
 
 @pytest.mark.parametrize(
-    "old, new, said",
+    ("old", "new", "said"),
     [
         ("_INPUT_MIN (-4096)", "_INPUT_MIN (-8192)", "INPUT_MIN is -8192"),
         ("_INPUT_MIN (-4096)", "_INPUT_MIN (0)", "INPUT_MIN is 0"),

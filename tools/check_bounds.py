@@ -17,7 +17,7 @@ from pathlib import Path
 INT32_MAX = 2**31 - 1
 
 
-class CannotTell(Exception):
+class UntoldError(Exception):
     """Why nothing can be told, in one line."""
 
 
@@ -25,7 +25,7 @@ def main(folder: Path, report: Path | None) -> int:
     """Check a folder against its report, or another one's, and return the exit status."""
     try:
         problems, told = check(folder, report)
-    except CannotTell as why:
+    except UntoldError as why:
         print(why)
         return 2
     print("\n".join(problems) or told)
@@ -45,7 +45,7 @@ def check(folder: Path, report: Path | None) -> tuple[list[str], str]:
     tables = [step for step in steps if f"{step}_table" in arrays]
     packed = [one for one in (*layers, *steps) if one not in symbols and one not in tables]
     if packed or not symbols:
-        raise CannotTell(
+        raise UntoldError(
             f"{source}: no {(packed or [name])[0]}_bias; kernels pack it: `lstmgen prove FOLDER "
             "--keep DIR` writes DIR/PRECISION/portable, which is to be checked with FOLDER's report"
         )
@@ -63,7 +63,7 @@ def check(folder: Path, report: Path | None) -> tuple[list[str], str]:
             continue
         body = re.search(rf" {symbol}_step\(\n.*?\n}}\n", code, re.DOTALL)
         if body is None:
-            raise CannotTell(f"{folder / name}.c: no function {symbol}_step; build the model anew")
+            raise UntoldError(f"{folder / name}.c: no function {symbol}_step; build the model anew")
         of_layer = dense_row if f"{symbol}_w" in arrays else recurrent_row
         for told in layer["bounds"]:
             row = told["row"]
@@ -77,7 +77,7 @@ def check(folder: Path, report: Path | None) -> tuple[list[str], str]:
                 )
             checked += 1
     if not checked and not problems:
-        raise CannotTell(f"{source}: no rows")
+        raise UntoldError(f"{source}: no rows")
     return problems, f"{source}: {checked} rows, each as the report has it"
 
 
@@ -85,7 +85,7 @@ def find_source(folder):
     """Return the file of weights and the prefix of all names."""
     found = sorted(folder.glob("*_weights.c"))
     if len(found) != 1:
-        raise CannotTell(
+        raise UntoldError(
             f"{folder} holds {len(found)} files *_weights.c; expected one, as `lstmgen build` "
             "writes it"
         )
@@ -97,11 +97,11 @@ def read(path):
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CannotTell(f"{path} cannot be read: {error}") from None
+        raise UntoldError(f"{path} cannot be read: {error}") from None
 
 
 def read_report(path):
-    """Return the layers that have rows by symbol, in order, and how many outputs embeddings have."""
+    """Return the layers that have rows, and how many outputs embeddings have, by symbol."""
     try:
         report = json.loads(read(path))["layers"]
         widths = {one["symbol"]: one["outputs"] for one in report if one["type"] == "embedding"}
@@ -113,10 +113,11 @@ def read_report(path):
             numbers = [*layer["reach"].values()] if layer["bounds"] else [0]
             for row in layer["bounds"]:
                 numbers += [row["row"], row["bound"], row.get("partial", 0)]
-            if layer["bounds"] and "x" not in layer["reach"] or set(map(type, numbers)) != {int}:
+            told = not layer["bounds"] or "x" in layer["reach"]
+            if not told or set(map(type, numbers)) != {int}:
                 raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise CannotTell(f"{path} is not a report of lstmgen; build the model anew") from None
+        raise UntoldError(f"{path} is not a report of lstmgen; build the model anew") from None
     return layers, widths
 
 
@@ -156,7 +157,7 @@ def table_reach(source, code, numbers, table, layers):
         elif buffer is not None and first == [buffer] and call[1].endswith("_step"):
             takers.append(call[1].removesuffix("_step"))
     if not takers:
-        raise CannotTell(f"{source}: no call takes the values of {table}; build the model anew")
+        raise UntoldError(f"{source}: no call takes the values of {table}; build the model anew")
     problems = []
     for layer in (layers[taker] for taker in takers if layers.get(taker, {}).get("bounds")):
         if layer["reach"]["x"] != largest:
