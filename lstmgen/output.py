@@ -1,10 +1,11 @@
 """The whole output for a model: C, report and artefact, with the self-test's CRC inside."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from . import __version__, artefact
 from .bounds import LayerBounds, certificate
@@ -64,6 +65,73 @@ def read_folder(folder: Path) -> tuple[QuantizedNetwork, str, BuiltFor]:
 
     Raises ModelError if the folder is not a generated one.
     """
+    _, report, name = _read_report(folder)
+    target = BuiltFor(report["target"], report["isa"], report["optimize"])
+    return artefact.load(folder / ARTEFACT.format(name=name)), name, target
+
+
+def obsolete(files: Mapping[str, bytes], name: str) -> set[str]:
+    """Return the names of files that other options would give the model, but these do not."""
+    return {output.format(name=name) for output in OPTIONAL_OUTPUTS.values()} - files.keys()
+
+
+def compare(folder: Path) -> tuple[dict[str, bytes], list[str]]:
+    """Return a generated folder's own files, and a line for each that a build would change.
+
+    The bytes are those that were compared, also of files that are not generated any more.
+    """
+    q, name, target = read_folder(folder)
+    files = build(q, target, name=name, effort=target.effort)
+    held = {
+        file: (folder / file).read_bytes()
+        for file in (*sorted(obsolete(files, name)), *files)
+        if (folder / file).is_file()
+    }
+    problems = [f"{folder / file} is not generated any more" for file in held if file not in files]
+    for file, data in files.items():
+        if file not in held:
+            problems.append(f"{folder / file} is missing")
+        elif (found := _generated(file, held[file], name)) != data:
+            problems.append(f"{folder / file} differs{_first_difference(found, data)}")
+    return held, problems
+
+
+def drift(folder: Path) -> list[str]:
+    """Return a line for each file of a generated folder that a build today would change.
+
+    One more where the report's `proof` is not of the folder's files as they are.
+    """
+    held, problems = compare(folder)
+    report, _, name = _read_report(folder)
+    proof = _proof_in(held.get(REPORT.format(name=name), b""))
+    if proof is not None and not (isinstance(proof, dict) and proof.get("files") == hashes(held)):
+        problems.append(f"{report}: the proof is of other files; run lstmgen prove again")
+    return problems
+
+
+def hashes(held: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the SHA-256 of a folder's own files by name, of all but the report."""
+    return {
+        file: hashlib.sha256(data).hexdigest()
+        for file, data in sorted(held.items())
+        if not file.endswith("_report.json")
+    }
+
+
+def write_proof(folder: Path, proof: dict[str, Any] | None) -> None:
+    """Put the verdict of `lstmgen prove` into a folder's report, in place of an earlier one.
+
+    None: there is none yet, and an earlier one does not hold any more.
+    """
+    path, report, _ = _read_report(folder)
+    if proof is None and _PROOF not in report:
+        return
+    report.pop(_PROOF, None)
+    write_file(_dump(report if proof is None else report | {_PROOF: proof}), path)
+
+
+def _read_report(folder: Path) -> tuple[Path, dict[str, Any], str]:
+    """Return the path of a generated folder's report, what it holds, and the C name."""
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such folder; expected one that `lstmgen build` wrote")
     reports = sorted(folder.glob(REPORT.format(name="*")))
@@ -74,53 +142,34 @@ def read_folder(folder: Path) -> tuple[QuantizedNetwork, str, BuiltFor]:
         )
     try:
         report = json.loads(reports[0].read_text(encoding="utf-8"))
-        name, effort = str(report["name"]), str(report["optimize"])
-        if effort not in EFFORTS:
-            raise ValueError(effort)
-        target = BuiltFor(str(report["target"]), str(report["isa"]), cast(Effort, effort))
-        check_name(name)
+        facts = [report[key] for key in ("name", "optimize", "target", "isa")]
+        if not all(isinstance(fact, str) for fact in facts) or facts[1] not in EFFORTS:
+            raise ValueError
+        check_name(facts[0])
     except LstmgenError as error:
         raise ModelError(f"{reports[0]}: {error}; build the model anew") from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise ModelError(f"{reports[0]} is not a report of lstmgen; build the model anew") from None
-    for key, value in (("target", target.name), ("isa", target.isa)):
-        if not is_name(value):
-            raise ModelError(f"{reports[0]}: {key} {value!r} is no name; build the model anew")
-    return artefact.load(folder / ARTEFACT.format(name=name)), name, target
+    for key in ("target", "isa"):
+        if not is_name(report[key]):
+            raise ModelError(
+                f"{reports[0]}: {key} {report[key]!r} is no name; build the model anew"
+            )
+    return reports[0], report, facts[0]
 
 
-def obsolete(files: Mapping[str, bytes], name: str) -> set[str]:
-    """Return the names of files that other options would give the model, but these do not."""
-    return {output.format(name=name) for output in OPTIONAL_OUTPUTS.values()} - files.keys()
+def _proof_in(report: bytes) -> Any:
+    """Return what a report holds as its proof, None where there is none."""
+    try:
+        found = json.loads(report)
+    except (ValueError, RecursionError):
+        return None  # edited; the difference is told
+    return found.get(_PROOF) if isinstance(found, dict) else None
 
 
-def drift(folder: Path) -> list[str]:
-    """Return a line for each file of a generated folder that a build today would change."""
-    q, name, target = read_folder(folder)
-    files = build(q, target, name=name, effort=target.effort)
-    stale = sorted(file for file in obsolete(files, name) if (folder / file).is_file())
-    problems = [f"{folder / file} is not generated any more" for file in stale]
-    for file, data in files.items():
-        path = folder / file
-        if not path.is_file():
-            problems.append(f"{path} is missing")
-        elif _generated(path, name) != data:
-            problems.append(f"{path} differs{_first_difference(_generated(path, name), data)}")
-    return problems
-
-
-def write_proof(folder: Path, proof: dict[str, Any]) -> None:
-    """Put the verdict of `lstmgen prove` into a folder's report, in place of an earlier one."""
-    path = folder / REPORT.format(name=read_folder(folder)[1])
-    report = json.loads(path.read_text(encoding="utf-8"))
-    report[_PROOF] = proof
-    write_file(_dump(report), path)
-
-
-def _generated(path: Path, name: str) -> bytes:
+def _generated(file: str, data: bytes, name: str) -> bytes:
     """Return what a file holds, of the report without what `write_proof` has put into it."""
-    data = path.read_bytes()
-    if path.name == REPORT.format(name=name):
+    if file == REPORT.format(name=name):
         try:
             report = json.loads(data)
         except (ValueError, RecursionError):

@@ -9,7 +9,7 @@ from typing import Any
 
 from .codegen import Contract, Proof, proof_harness
 from .errors import OutputError, ToolError
-from .output import BuiltFor, build, drift
+from .output import BuiltFor, build, compare, hashes
 from .quantized import QuantizedNetwork
 from .toolchain.eva import OPTIONS, Alarm, EvaResult, eva_version, find_eva, run_eva
 
@@ -50,8 +50,9 @@ class Analysis:
 class ProveResult:
     """What was proved of a network's C, and by what.
 
-    what: which C it is. files: SHA-256 of each file that was analysed, by its name.
-    differences: lines of the folder's files that are not those of its integers.
+    what: which C it is. files: SHA-256 of each of the folder's own files but the report, by its
+    name. analysed: of each file that was analysed. not_analysed: kernels that the proof leaves
+    out. differences: lines of the folder's files that are not those of its integers.
     """
 
     name: str
@@ -61,6 +62,8 @@ class ProveResult:
     analyses: tuple[Analysis, ...]
     differences: tuple[str, ...]
     files: dict[str, str]
+    analysed: dict[str, str]
+    not_analysed: tuple[str, ...]
 
     @property
     def proved(self) -> bool:
@@ -87,7 +90,11 @@ class ProveResult:
         parts += [f"{failed} without a verdict"] if failed else []
         parts += [f"{len(self.differences)} files differ"] if self.differences else []
         verdict = "proved" if self.proved else "not proved"
-        return f"{self.name}: {verdict}, {', '.join(parts)} ({self.what}, {self.machine})"
+        where = f"{self.what}, {self.machine}"
+        if self.not_analysed:
+            left = ", ".join(self.not_analysed)
+            where += f"; not analysed: {left}, see docs/SOUNDNESS.md"
+        return f"{self.name}: {verdict}, {', '.join(parts)} ({where})"
 
     def to_json(self) -> dict[str, Any]:
         """Return the verdict for programs; it does not depend on time or place."""
@@ -109,6 +116,8 @@ class ProveResult:
             "assumed": [vars(alarm) for alarm in self.assumed],
             "differences": list(self.differences),
             "files": self.files,
+            "analysed": self.analysed,
+            "not_analysed": list(self.not_analysed),
         }
 
 
@@ -128,14 +137,17 @@ def prove(
     folder: one that `lstmgen build` wrote, with its target `built_for`; its files are analysed
     as they are where they are C. Where its kernels are assembly, the portable C of the same
     integers is. machine: of toolchain/eva.py's MACHINES, by default the target's. timeout: of
-    each analysis, in seconds. keep: where to leave the sources and what Frama-C says. told: is
-    called after each analysis. Raises ToolError if Frama-C is missing.
+    each analysis, in seconds. keep: where to leave the sources and what Frama-C says; for a
+    folder with kernels also, in `portable`, the portable C of its integers. told: is called
+    after each analysis. Raises ToolError if Frama-C is missing.
     """
     find_eva()
     target = built_for or BuiltFor("portable", "portable", "speed")
     machine = machine or _MACHINES.get(target.isa, "int32")
-    differences = tuple(drift(folder)) if folder else ()
-    files, isa, what = _sources(q, name, folder, target)
+    held, differences = compare(folder) if folder else ({}, [])
+    files, isa, what, left = _sources(q, name, folder, held, target)
+    if keep is not None and folder is not None and target.isa != "portable":
+        _write(_portable(q, name, target), keep / "portable")
     harness, proof = proof_harness(q, name=name, isa=isa)
     files[HARNESS] = harness.encode()
     # Of kernels in C, the plain C beside them.
@@ -144,45 +156,50 @@ def prove(
         place = Path(temporary) if keep is None else keep
         _write(files, place)
         analyses = []
-        for analysis, entry, own, contracts in _plan(proof, harness):
+        for analysis, entry, own, contracts in _plan(proof):
             result = run_eva(
                 HARNESS, place, entry=entry, own=own, by_contract=contracts, machine=machine,
                 define=define, timeout=timeout,
             )
             analyses.append(Analysis(analysis, result))
             told(analyses[-1])
-    hashes = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
+    analysed = {file: hashlib.sha256(data).hexdigest() for file, data in files.items()}
     return ProveResult(
-        name, what, machine, eva_version(), tuple(analyses), differences, hashes
+        name, what, machine, eva_version(), tuple(analyses), tuple(differences), hashes(held),
+        analysed, left,
     )
 
 
 def _sources(
-    q: QuantizedNetwork, name: str, folder: Path | None, target: BuiltFor
-) -> tuple[dict[str, bytes], str, str]:
-    """Return the files to analyse, the instruction set they are for and what they are."""
+    q: QuantizedNetwork, name: str, folder: Path | None, held: dict[str, bytes], target: BuiltFor
+) -> tuple[dict[str, bytes], str, str, tuple[str, ...]]:
+    """Return the files to analyse, the instruction set they are for, what they are, and what
+    of the folder, whose files are `held`, they leave out."""
+    if folder is None:
+        return _portable(q, name, target), "portable", "portable C", ()
+    if (assembly := f"{name}_kernels.S") in held:
+        made = _portable(q, name, target)
+        return made, "portable", "portable C of the same integers", (assembly,)
     names = [source.format(name=name) for source in _SOURCES]
-    assembly = folder is not None and (folder / f"{name}_kernels.S").is_file()
-    if folder is not None and not assembly:
-        try:
-            files = {file: (folder / file).read_bytes() for file in names}
-        except OSError as error:
-            raise OutputError(
-                f"{error.filename} cannot be read: {error.strerror}; build the model anew"
-            ) from error
-        what = "plain C of this folder" if target.isa == _IN_C else "C of this folder"
-        return files, target.isa, what
+    if missing := [str(folder / file) for file in names if file not in held]:
+        raise OutputError(f"missing: {', '.join(missing)}; build the model anew")
+    files = {file: held[file] for file in names}
+    plain = f"{name.upper()}_PLAIN_C"
+    if target.isa == _IN_C and plain.encode() in files[f"{name}.c"]:
+        return files, target.isa, "plain C of this folder", (f"{name}.c beyond {plain}",)
+    return files, target.isa, "C of this folder", ()
+
+
+def _portable(q: QuantizedNetwork, name: str, target: BuiltFor) -> dict[str, bytes]:
+    """Return the portable C of the network."""
     made = build(q, BuiltFor(target.name, "portable", "speed"), name=name)
-    what = "portable C of the same integers" if assembly else "portable C"
-    return {file: made[file] for file in names}, "portable", what
+    return {file: made[file] for file in (source.format(name=name) for source in _SOURCES)}
 
 
-def _plan(
-    proof: Proof, harness: str
-) -> list[tuple[str, str, tuple[str, ...], tuple[str, ...]]]:
+def _plan(proof: Proof) -> list[tuple[str, str, tuple[str, ...], tuple[str, ...]]]:
     """Return each analysis: name, entry, functions of its own, functions by contract alone."""
     plan: list[tuple[str, str, tuple[str, ...], tuple[str, ...]]] = []
-    if "lstmgen_prove_tables(" in harness:
+    if proof.has_tables:
         plan.append(("tables", "lstmgen_prove_tables", (), ()))
     for contract in proof.contracts:
         plan.append(

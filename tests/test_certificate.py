@@ -95,10 +95,85 @@ def test_a_report_of_other_bounds_is_found(folder):
     assert "kws_fc row 1" in check(folder, code=1)
 
 
-def test_a_wider_input_is_found(folder):
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("_INPUT_MIN (-4096)", "_INPUT_MIN (-8192)", "INPUT_MIN is -8192"),
+        ("_INPUT_MIN (-4096)", "_INPUT_MIN (0)", "INPUT_MIN is 0"),
+        ("_INPUT_MAX 4095", "_INPUT_MAX 4096", "INPUT_MAX is 4096"),
+    ],
+)
+def test_another_range_of_inputs_is_found(folder, old, new, said):
     header = folder / "kws.h"
-    header.write_text(header.read_text().replace("_INPUT_MIN (-4096)", "_INPUT_MIN (-8192)"))
-    assert "INPUT_MIN is -8192" in check(folder, code=1)
+    assert old in header.read_text()
+    header.write_text(header.read_text().replace(old, new))
+    assert said in check(folder, code=1)
+
+
+@pytest.mark.parametrize("name", ["embedding", "bidirectional_embedding"])
+def test_a_raised_entry_of_an_embedding_is_found(tmp_path, name):
+    network = VARIANTS[name]()
+    folder = write(quantize(network, "w8a16", inputs_of(network)), tmp_path / "out")
+    source = folder / "kws_weights.c"
+    lines = source.read_text().splitlines()
+    at = next(n for n, line in enumerate(lines) if "kws_words_table[" in line) + 1
+    lines[at] = re.sub(r"-?\d+", "32767", lines[at], count=1)
+    source.write_text("\n".join(lines) + "\n")
+    said = check(folder, code=1)
+    takers = ("both_fw", "both_bw") if name.startswith("bi") else ("lstm0",)
+    for taker in takers:
+        assert f"table has 32767 in line {at + 1}, the report's reach of kws_{taker} is" in said
+        assert f"kws_{taker} row 0: the worst sums are" in said
+    header = folder / "kws.h"
+    text, count = re.subn(r"_INPUT_MAX (\d+)", "_INPUT_MAX 99", header.read_text())
+    assert count >= 1
+    header.write_text(text)
+    assert "INPUT_MAX is 99" in check(folder, code=1)
+
+
+def no_bounds(layers):
+    for layer in layers:
+        layer["bounds"] = []
+
+
+def missing_bounds(layers):
+    for layer in layers:
+        del layer["bounds"]
+
+
+def one_row_less(layers):
+    del layers[0]["bounds"][-1]
+
+
+def rows_twice(layers):
+    layers[0]["bounds"][1] = layers[0]["bounds"][0]
+
+
+@pytest.mark.parametrize(
+    "change", [no_bounds, missing_bounds, list.clear, list.pop, one_row_less, rows_twice]
+)
+def test_rows_that_the_report_leaves_out_are_found(folder, change):
+    path = folder / "kws_report.json"
+    report = json.loads(path.read_text())
+    change(report["layers"])
+    path.write_text(json.dumps(report))
+    assert re.search(r"kws_(lstm0|fc) has \d+ rows in the C", check(folder, code=1))
+
+
+def test_where_nothing_can_be_told_it_says_so_in_a_line(folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "holds 0 files *_weights.c" in (said := check(tmp_path / "empty", code=2))
+    assert said.count("\n") == 1
+    assert "holds 0 files *_weights.c" in check(tmp_path / "nowhere", code=2)
+    assert "usage: " in check(code=2)
+    report = folder / "kws_report.json"
+    for text in ("", "[]", "{}", '{"layers": 1}', '{"layers": [{"type": "lstm"}]}',
+                 '{"layers": [{"type": "lstm", "symbol": "kws_fc", "bounds": [{"row": 0}]}]}'):
+        report.write_text(text)
+        assert "kws_report.json is not a report" in (said := check(folder, code=2))
+        assert said.count("\n") == 1
+    report.unlink()
+    assert "kws_report.json cannot be read" in check(folder, code=2)
 
 
 def test_packed_weights_are_checked_in_portable_c(folder, tmp_path):

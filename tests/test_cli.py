@@ -207,6 +207,16 @@ def test_build_check_and_drift(folder):
     assert "LICENSE is missing" in drifted
 
 
+@pytest.mark.parametrize("proof", [{"proved": True}, {"proved": True, "files": {}}, True, []])
+def test_check_refuses_a_proof_of_other_files(folder, proof):
+    run("build", "model.npz", "--target", "arc", "-o", "out", "--name", "kws")
+    path = folder / "out" / "kws_report.json"
+    report = json.loads(path.read_text())
+    path.write_text(json.dumps(report | {"proof": proof}, indent=1) + "\n")
+    said = run("check", "out", code=1).stdout
+    assert said == "out/kws_report.json: the proof is of other files; run lstmgen prove again\n"
+
+
 def test_build_is_reproducible(folder):
     files = []
     for out in ("one", "two"):

@@ -3,9 +3,12 @@
 All networks and precisions: benchmarks/prove.py, by `make prove`.
 """
 
+import hashlib
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 from click.testing import CliRunner
@@ -19,6 +22,7 @@ from lstmgen.quantizer import quantize
 from lstmgen.toolchain.eva import run_eva
 
 from builders import NETWORKS, dense, lstm
+from conftest import ROOT
 from tools import need_program
 from variants import VARIANTS, inputs_of
 
@@ -48,6 +52,15 @@ def run(*args, code=0):
     return result
 
 
+def hashes_of(folder, *without):
+    """Return the SHA-256 of all files of a folder by name."""
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+        if path.name not in without
+    }
+
+
 def test_a_model_is_proved_and_says_so_in_json(tmp_path):
     NETWORKS["odd_sizes"]().save(tmp_path / "model.npz")
     result = run("prove", tmp_path / "model.npz", "--precision", "q7", "--table-bits", 6, "--json")
@@ -62,7 +75,8 @@ def test_a_model_is_proved_and_says_so_in_json(tmp_path):
     assert all(one["proved"] and one["alarms"] == [] for one in found["analyses"])
     # The one thing that Eva is told (docs/SOUNDNESS.md).
     assert [one["what"] for one in found["assumed"]] == ["sum ≥ 16384"]
-    assert len(found["files"]["odd.c"]) == 64
+    assert len(found["analysed"]["odd.c"]) == 64
+    assert (found["files"], found["not_analysed"]) == ({}, [])
 
 
 @pytest.mark.parametrize("name", ["projection", "gru_reset_before", "bidirectional_embedding"])
@@ -82,6 +96,8 @@ def test_a_folder_gets_the_verdict_and_does_not_drift(sources, tmp_path):
     assert "q7     kws: proved, 0 alarms (C of this folder, int16)" in result.stdout
     report = json.loads((folder / "kws_report.json").read_text())
     assert report["proof"]["proved"] is True
+    assert report["proof"]["files"] == hashes_of(folder, "kws_report.json")
+    assert report["proof"]["not_analysed"] == []
     assert drift(folder) == []
     first = (folder / "kws_report.json").read_bytes()
     assert first.startswith(before[:-3])
@@ -105,26 +121,73 @@ def test_a_raised_weight_is_named_by_file_and_line(sources, tmp_path):
 
 def test_folders_of_kernels_prove_portable_c_and_that_all_files_are_theirs(tmp_path):
     q = quantize(NETWORKS["one_unit"](), "q7", table_bits=6)
+    folder = tmp_path / "out"
+    folder.mkdir()
     for name, data in build(q, BuiltFor("cortex-m4", "armv7em", "speed"), name="kws").items():
-        (tmp_path / name).write_bytes(data)
-    _, name, target = read_folder(tmp_path)
-    done = prove(q, name=name, folder=tmp_path, built_for=target)
-    assert done.proved
-    assert done.what == "portable C of the same integers"
-    kernels = tmp_path / "kws_kernels.S"
+        (folder / name).write_bytes(data)
+    said = run("prove", folder).stdout
+    assert (
+        "kws: proved, 0 alarms (portable C of the same integers, int32; "
+        "not analysed: kws_kernels.S, see docs/SOUNDNESS.md)"
+    ) in said
+    proof = json.loads((folder / "kws_report.json").read_text())["proof"]
+    assert proof["not_analysed"] == ["kws_kernels.S"]
+    assert proof["files"] == hashes_of(folder, "kws_report.json")
+    assert "kws_kernels.S" not in proof["analysed"]
+    assert proof["analysed"]["kws.c"] != proof["files"]["kws.c"]
+    assert drift(folder) == []
+    kernels = folder / "kws_kernels.S"
     kernels.write_text(kernels.read_text().replace("smlabb", "smlabt", 1))
-    done = prove(q, name=name, folder=tmp_path, built_for=target, timeout=0.01)
+    differs, other = drift(folder)
+    assert re.search(r"kws_kernels\.S differs in line \d+", differs)
+    assert other.endswith("kws_report.json: the proof is of other files; run lstmgen prove again")
+    _, name, target = read_folder(folder)
+    done = prove(q, name=name, folder=folder, built_for=target, timeout=0.01)
     assert not done.proved
-    assert re.search(r"kws_kernels\.S differs in line \d+", done.differences[0])
+    assert done.differences == (differs,)
 
 
 def test_kernels_in_c_are_proved_in_their_plain_form(tmp_path):
     q = quantize(Network.of(lstm(2, 8), dense(8, 9), name="host"), "w8a16", table_bits=6)
+    folder, kept = tmp_path / "out", tmp_path / "kept"
+    folder.mkdir()
     for name, data in build(q, BuiltFor("host", "x86-64", "speed"), name="kws").items():
-        (tmp_path / name).write_bytes(data)
-    _, name, target = read_folder(tmp_path)
-    done = prove(q, name=name, folder=tmp_path, built_for=target)
+        (folder / name).write_bytes(data)
+    _, name, target = read_folder(folder)
+    done = prove(q, name=name, folder=folder, built_for=target, keep=kept)
     assert (done.proved, done.what, done.machine) == (True, "plain C of this folder", "int64")
+    assert done.not_analysed == ("kws.c beyond KWS_PLAIN_C",)
+    assert "; not analysed: kws.c beyond KWS_PLAIN_C, see " in done.message
+    # The packed weights were analysed; the portable C is there for the checker of bounds.
+    assert (kept / "kws_weights.c").read_bytes() == (folder / "kws_weights.c").read_bytes()
+    checker = [sys.executable, ROOT / "tools" / "check_bounds.py"]
+    packed = subprocess.run([*checker, folder], capture_output=True, text=True, check=False)
+    assert packed.returncode == 2
+    assert "`lstmgen prove FOLDER --keep DIR` writes DIR/PRECISION/portable" in packed.stdout
+    told = subprocess.run(
+        [*checker, kept / "portable", folder / "kws_report.json"],
+        capture_output=True, text=True, check=False,
+    )
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "41 rows, each as the report has it" in told.stdout
+
+
+def test_no_verdict_stays_where_a_new_one_fails(sources, tmp_path, monkeypatch):
+    folder = tmp_path / "out"
+    shutil.copytree(sources, folder)
+    path = folder / "kws_report.json"
+    built = path.read_bytes()
+    proved = json.dumps(json.loads(built) | {"proof": {"proved": True}})
+    path.write_text(proved)
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", "")
+        run("prove", folder, code=2)
+    assert path.read_bytes() == built
+    # Nor where the integers cannot be read.
+    path.write_text(proved)
+    (folder / "kws_model.npz").write_bytes(b"")
+    run("prove", folder, code=2)
+    assert path.read_bytes() == built
 
 
 FAULTS = {
@@ -180,6 +243,23 @@ def test_a_fault_is_found(sources, tmp_path, fault):
         assert result.failure == "the analysis ends before the code does"
     else:
         assert any(re.search(kind, alarm.kind) for alarm in result.alarms), result
+
+
+@pytest.mark.parametrize(("function", "analysis"), [("fc_step", "fc"), ("activate", "tables")])
+def test_a_body_that_is_missing_is_no_proof(sources, function, analysis, tmp_path):
+    for path in sources.iterdir():
+        shutil.copy(path, tmp_path)
+    text = (tmp_path / "kws.c").read_text()
+    body = re.compile(rf"static [^;{{}}]*\bkws_{function}\([^;{{}}]*\)\n{{\n.*?\n}}\n", re.DOTALL)
+    text, removed = body.subn("", text)
+    assert removed == 1
+    (tmp_path / "kws.c").write_text(text)
+    q, name, target = read_folder(tmp_path)
+    result = prove(q, name=name, folder=tmp_path, built_for=target)
+    failures = {one.name: one.result.failure for one in result.analyses}
+    assert failures.pop(analysis) == f"no body, only a contract, of kws_{function}"
+    assert set(failures.values()) == {None}
+    assert not next(one for one in result.analyses if one.name == analysis).result.proved
 
 
 def test_time_that_runs_out_proves_nothing(sources):

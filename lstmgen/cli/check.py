@@ -12,7 +12,8 @@ from ..output import drift
 def check(folder: Path) -> None:
     """Exit with 1, naming each file that drifted, if FOLDER was edited or made by another version.
 
-    The comparison is to the byte; it needs nothing but the folder.
+    The comparison is to the byte; it needs nothing but the folder. A proof in its report has to
+    be of the files that it holds.
     """
     problems = drift(folder)
     for line in problems:

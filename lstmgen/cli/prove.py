@@ -43,6 +43,8 @@ def prove(
     read as they are, and its report gets the verdict. Exit 1 if something is not proved.
     """
     results: list[tuple[str, ProveResult]] = []
+    if model.is_dir():
+        write_proof(model, None)  # whatever ends this, no old verdict stays
     for variant in sweep(options):
         source = load_source(model, variant)
         folder = model if model.is_dir() else None

@@ -112,14 +112,21 @@ class StateSpan:
 class Proof:
     """All that the analyses of a network assume and have to show.
 
-    tables: of activations. state: the invariant. x, y: spans of one input and one output.
+    tables: of activations. softmax: whether there is its table too. state: the invariant.
+    x, y: spans of one input and one output.
     """
 
     tables: tuple[TableSpan, ...]
+    softmax: bool
     contracts: tuple[Contract, ...]
     state: tuple[StateSpan, ...]
     x: Span
     y: Span
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether there is an analysis of tables."""
+        return bool(self.tables) or self.softmax
 
 
 def proof_of(q: QuantizedNetwork, view: ModelView) -> Proof:
@@ -152,7 +159,7 @@ def proof_of(q: QuantizedNetwork, view: ModelView) -> Proof:
         for table in view.tables
         if activates and not table.symbol.endswith("_exp2")
     )
-    return Proof(tables, tuple(contracts), tuple(state), x, taken)
+    return Proof(tables, view.softmax, tuple(contracts), tuple(state), x, taken)
 
 
 def _reach(bounds: LayerBounds | None) -> int:

@@ -35,6 +35,10 @@ type and right shifts of negative numbers."""
 DONE = "Frama_C_show_each_done"
 """The call with which an analysis ends. Where Eva never gets there, it has shown nothing."""
 
+BUILTINS = frozenset({"Frama_C_long_interval"})
+"""Frama-C's own functions that harnesses call: they have a specification and no body."""
+
+_BY_SPECIFICATION = re.compile(r"using specification for function (\w+)")
 _FINE = {"Valid", "Considered valid"}
 _ADMITTED = "user hypothesis"
 _CONTRACT = {"postcondition", "assigns clause", "from clause"}
@@ -104,8 +108,9 @@ def run_eva(
     """Analyse the function `entry` of a source in `folder`, and all that it calls.
 
     own: functions that belong to the analysis itself: all that they ask has to be reached.
-    by_contract: functions of which only the contract counts, not the body. Raises ToolError
-    if Frama-C is not installed. The folder keeps what Frama-C says: <entry>.log, <entry>.csv.
+    by_contract: functions of which only the contract counts, not the body; of all others the
+    body has to be there, or it fails. Raises ToolError if Frama-C is not installed. The folder
+    keeps what Frama-C says: <entry>.log, <entry>.csv.
     """
     table, log = folder / f"{entry}.csv", folder / f"{entry}.log"
     table.unlink(missing_ok=True)
@@ -135,6 +140,8 @@ def run_eva(
     failure = None
     if DONE not in text:
         failure = "the analysis ends before the code does"
+    elif bodiless := _bodiless(text, by_contract):
+        failure = f"no body, only a contract, of {', '.join(bodiless)}"
     elif unknown := _other_warnings(text):
         failure = f"Frama-C warns: {unknown[0]}"
     return EvaResult(alarms, assumed, failure, seconds, megabytes)
@@ -163,6 +170,12 @@ def _rows(table: Path) -> list[tuple[str, Alarm]]:
             where = row["file"], int(row["line"]), row["function"]
             found.append((row["status"], Alarm(*where, row["property kind"], row["property"])))
     return found
+
+
+def _bodiless(text: str, by_contract: Sequence[str]) -> list[str]:
+    """Return functions that Eva took by their contract though their bodies were asked for."""
+    taken = dict.fromkeys(_BY_SPECIFICATION.findall(text))
+    return [name for name in taken if name not in {*by_contract, *BUILTINS}]
 
 
 def _other_warnings(text: str) -> list[str]:
