@@ -220,7 +220,8 @@ def test_what_is_too_large_is_no_failure():
     wide = _case("gru")
     layer = Lstm("lstm0", np.ones((400, 60)), np.ones((400, 100)), np.ones(400), clip=1.0)
     network = replace(wide.network, layers=(layer,))
-    case = replace(wide, network=network, x=np.zeros((1, 1, 60), np.int64), calibration=None)
+    options, x = replace(wide.options, rounding="nearest"), np.zeros((1, 1, 60), np.int64)
+    case = replace(wide, network=network, options=options, x=x, calibration=None)
     with pytest.raises(fuzz_checks.NoRoomError):
         examine(case, "avr")
 

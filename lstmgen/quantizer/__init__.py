@@ -76,7 +76,8 @@ def quantize(
         return replace(q, notes=(*q.notes, note))
     ranges = measure(network, calibration)
     data = np.asarray(calibration, np.float64)
-    recipe = replace(start, compensated=True, refit_dense=True)
+    # States of 8 bits are noise enough to mislead what is fitted to them closely.
+    recipe = replace(start, compensated=True, refit_dense=True, firm=precision == "q7")
     chooses = rounding == "auto" and data.shape[0] * data.shape[1] > 1
     refused = None
     try:

@@ -72,7 +72,7 @@ def choose(
     def worth(recipe: Recipe) -> float:
         return score(recipe) - offers.price(recipe)
 
-    nearest = replace(start, compensated=False, refit_dense=False)
+    nearest = replace(start, compensated=False, firm=False, refit_dense=False)
     best = start
     better: Recipe | None = start
     while better is not None:

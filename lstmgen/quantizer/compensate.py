@@ -14,7 +14,7 @@ import numpy as np
 from ..qformat import FloatArray, IntArray
 from .moments import Moments
 
-DAMPING = 1e-2
+DAMPING = 1e-3
 """Added to the variances, in their mean: weights of inputs that hardly vary stay as they are."""
 
 _MOVES = 4
@@ -40,12 +40,14 @@ class Grid:
         return np.clip(raw, -self.limits, self.limits).astype(np.int64)
 
 
-def compensated(weights: FloatArray, grid: Grid, given: Moments) -> tuple[IntArray, FloatArray]:
+def compensated(
+    weights: FloatArray, grid: Grid, given: Moments, damping: float = DAMPING
+) -> tuple[IntArray, FloatArray]:
     """Return the integers (rows, columns) of the weights, and (rows,) what biases gain.
 
     Of rounding by turns and rounding to nearest, each improved by moves, the better by row.
     """
-    damped = _damped(given.covariance, DAMPING)
+    damped = _damped(given.covariance, damping)
     found = [
         _moved(weights, raw, grid, damped)
         for raw in (_by_turns(weights, grid, damped), grid.nearest(weights))

@@ -23,7 +23,7 @@ from ..quantized_layers import (
     QuantizedLstm,
     QuantizedRecurrent,
 )
-from .compensate import Grid, compensated, refitted, row_sums
+from .compensate import DAMPING, Grid, compensated, refitted, row_sums
 from .dense import DensePlace, in_base_2
 from .modes import MODES
 from .moments import Moments, cross, moments, thinned
@@ -33,6 +33,9 @@ from .widths import Widths
 
 RIDGE = 3e-4
 """How strongly refitted weights are held: 3e-4 of the mean variance; 1e-2 was found to harm."""
+
+FIRM = 1e-2
+"""The damping of a recipe that holds weights more firmly, for few or unlike calibration data."""
 
 PASSES = 2
 """How often a recurrent layer is rounded: its own h, which its weights are rounded by, changes."""
@@ -121,7 +124,7 @@ class Refiner:
         while True:
             of_x, of_h = frac - quantized.x.frac - quantized.x_shift, frac + mid - quantized.h.frac
             grid = self._grid(quantized, of_x, of_h)
-            raw, gain = compensated(weights, grid, given)
+            raw, gain = self._rounded(weights, grid, given)
             shift = frac + mid - quantized.argument_frac
             folded = fold_bias(bias + gain, frac + mid, shift)
             found = replace(quantized, wx=raw[:, :n], wh=raw[:, n:], frac=frac, bias=folded)
@@ -147,7 +150,7 @@ class Refiner:
                 all_h[last] = frac_h
             of_x = frac - quantized.x.frac - quantized.x_shift
             grid = self._grid(quantized, of_x, all_h - quantized.h.frac)
-            raw, gain = compensated(weights, grid, given)
+            raw, gain = self._rounded(weights, grid, given)
             bias_h = quantized.bias_h
             if layer.reset_after:
                 x, h = slice(0, n), slice(n, n + k)
@@ -174,7 +177,7 @@ class Refiner:
         self, weights: FloatArray, grid: Grid, given: Moments, rows: slice, columns: slice
     ) -> tuple[IntArray, FloatArray]:
         own = Grid(grid.steps[rows, columns], grid.limits[columns])
-        return compensated(weights[rows, columns], own, given.part(columns))
+        return self._rounded(weights[rows, columns], own, given.part(columns))
 
     def _grid(self, layer: QuantizedRecurrent, of_x: IntArray, of_h: IntArray) -> Grid:
         """Return the grid for weights of the inputs and hidden values at these fraction bits."""
@@ -183,6 +186,11 @@ class Refiner:
         mode = self.widths.mode(self.mode, layer.name)
         widths = [mode.input_weights, mode.hidden_weights]
         return Grid(steps, np.repeat([(1 << (bits - 1)) - 1 for bits in widths], [n, p]))
+
+    def _rounded(
+        self, weights: FloatArray, grid: Grid, given: Moments
+    ) -> tuple[IntArray, FloatArray]:
+        return compensated(weights, grid, given, FIRM if self.recipe.firm else DAMPING)
 
     def dense(
         self, layer: Dense, quantized: QuantizedDense, place: DensePlace, taken: Taken
@@ -205,7 +213,7 @@ class Refiner:
         while True:
             argument = frac if output else quantized.argument_frac
             step = 2.0 ** -(frac - quantized.x.frac).astype(np.float64)
-            raw, gain = compensated(weights, Grid(np.tile(step[:, None], n), limits), given)
+            raw, gain = self._rounded(weights, Grid(np.tile(step[:, None], n), limits), given)
             raw_output = output and layer.activation != "argmax"
             found = replace(
                 quantized,
