@@ -1,7 +1,7 @@
 """What of `fuzz_readers` needs no fuzzer: files bred from others, and what is a failure."""
 
-import importlib.util
 import io
+import os
 import subprocess
 import sys
 import zipfile
@@ -57,10 +57,12 @@ def test_failures_are_told(fault, words, tmp_path, monkeypatch) -> None:
     assert found is None if words is None else words in found
 
 
-@pytest.mark.skipif(importlib.util.find_spec("atheris") is not None, reason="it is installed")
-def test_without_atheris_it_says_how_to_install_it() -> None:
+def test_without_atheris_it_says_how_to_install_it(tmp_path) -> None:
+    # In front of one that may be installed.
+    (tmp_path / "atheris.py").write_text("raise ImportError('not here')\n")
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "npz"], capture_output=True, text=True, check=False
+        [sys.executable, str(SCRIPT), "npz"], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
     )
     assert done.returncode == 2
     assert "pip install atheris" in done.stderr
