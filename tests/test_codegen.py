@@ -296,7 +296,7 @@ def test_the_float_helpers_follow_rule_n1(
     real = np.ascontiguousarray(np.concatenate([real, *neighbours]), np.float32)
     raw = np.empty(len(real), np.int32)
     c.call("to_raw", real, raw, len(real))
-    np.testing.assert_array_equal(raw, q.x.to_raw(real))
+    np.testing.assert_array_equal(raw, q.to_raw(real))
 
     values = np.arange(q.y.lo, q.y.hi + 1).astype(np.int32)
     back = np.empty(len(values), np.float32)

@@ -110,7 +110,7 @@ def test_compensation_beats_rounding_to_nearest_on_other_data(precision, gain):
     found = []
     for rounding in ("nearest", "compensated", "auto"):
         q = quantize(network, precision, x, rounding=rounding)
-        y = Emulator(q, batch=len(other)).run(q.x.to_raw(other))
+        y = Emulator(q, batch=len(other)).run(q.to_raw(other))
         found.append(sqnr(expected, q.y.to_real(y)))
     assert found[1] > found[0] + gain
     assert found[2] > found[0] + gain
@@ -122,7 +122,7 @@ def test_all_networks_are_equal_in_both_emulators(precision):
     made += [(VARIANTS[name](), inputs_of(VARIANTS[name]())) for name in VARIANTS]
     for network, x in made:
         q = quantize(network, precision, x, rounding="compensated")
-        raw = q.x.to_raw(x)
+        raw = q.to_raw(x)
         fast, literal = (Emulator(q, way, batch=len(x)) for way in (False, True))
         np.testing.assert_array_equal(fast.run(raw), literal.run(raw), network.name)
 
@@ -136,7 +136,7 @@ def test_variants_gain_too():
         expected, decibels = reference.run(network, x).y, []
         for rounding in ("nearest", "compensated"):
             q = quantize(network, "w8a16", x, rounding=rounding)
-            y = Emulator(q, batch=len(x)).run(q.x.to_raw(x))
+            y = Emulator(q, batch=len(x)).run(q.to_raw(x))
             decibels.append(sqnr(expected, q.y.to_real(y)))
         gains.append(decibels[1] - decibels[0])
     assert min(gains) > -1.0
@@ -228,6 +228,6 @@ def test_a_long_memory_does_not_drift():
     r = np.random.default_rng(7)
     x = r.normal(0, 1, (6, 4000, 1))
     q = quantize(network, "q15", x[:4, :1000])
-    hidden = Emulator(q, batch=2).run(q.x.to_raw(x[4:]))
+    hidden = Emulator(q, batch=2).run(q.to_raw(x[4:]))
     expected = reference.run(network, x[4:]).y
     assert sqnr(expected[:, -500:], q.y.to_real(hidden)[:, -500:]) >= 50.0

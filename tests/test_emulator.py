@@ -164,4 +164,4 @@ def test_chunks_give_what_one_run_gives(monkeypatch, rng):
                 y[(chunk.rows, chunk.steps) if q.outputs == "sequence" else chunk.rows] = chunk.y
         whole = Emulator(q)
         whole.reset(7)
-        np.testing.assert_array_equal(y, whole.run(q.x.to_raw(x)))
+        np.testing.assert_array_equal(y, whole.run(q.to_raw(x)))

@@ -41,7 +41,7 @@ def emulated(network: Network, data: dict[str, np.ndarray], precision: Any) -> n
     q = quantize(network, precision, data["x_calib"].astype(np.float64))
     emulator = Emulator(q)
     emulator.reset(len(data["x"]))
-    return q.y.to_real(emulator.run(q.x.to_raw(data["x"])))
+    return q.y.to_real(emulator.run(q.to_raw(data["x"])))
 
 
 def figures(name: str, row: str) -> list[float]:

@@ -67,7 +67,7 @@ def test_a_stage_by_hand(few_arguments):
     network, q = NETWORKS["odd_sizes"](), quantized("odd_sizes", "q7")
     x = calibration(network, 5, 9)
     emulator = Emulator(q, batch=5)
-    values = q.layers[1].y.to_real(emulator.trace(q.x.to_raw(x))["lstm0"])
+    values = q.layers[1].y.to_real(emulator.trace(q.to_raw(x))["lstm0"])
     rest = type(network).of(*network.layers[2:], outputs=network.outputs)
     exact = reference.run(network, x).y
     error = reference.run(rest, values).y - exact
@@ -98,7 +98,7 @@ def test_argmax_has_no_distance_but_decisions(few_arguments):
     x = calibration(network, 300, 6)
     q = quantize(network, "q7", x)
     label = reference.run(network, x).y.reshape(300, -1)[:, -1]
-    y = Emulator(q, batch=300).run(q.x.to_raw(x))
+    y = Emulator(q, batch=300).run(q.to_raw(x))
     exact = reference.run(network, x).y
     found = measure_findings(network, q, Dataset(x)).decisions
     assert found.changed == np.count_nonzero(y != exact) > 0
@@ -141,7 +141,7 @@ def test_a_layer_that_goes_backwards_counts_from_the_end(few_arguments):
     x = inputs_of(network, 6)
     q = quantize(network, "q7", x, rounding="nearest")
     (layer,) = q.recurrent
-    trace = Emulator(q, batch=6).trace(q.x.to_raw(x))
+    trace = Emulator(q, batch=6).trace(q.to_raw(x))
     error = layer.h.to_real(trace[layer.name]) - reference.run(network, x).layers[layer.name]
     rms = np.sqrt(np.mean(error**2, (0, 2)))[::-1]
     drift = next(d for d in measure_findings(network, q, Dataset(x)).drift if d.name == layer.name)

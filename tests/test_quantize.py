@@ -136,7 +136,7 @@ def test_accuracy_floor(precision, floor):
         q = quantize(network, precision, x)
         emulator = Emulator(q)
         emulator.reset(len(x))
-        y = q.y.to_real(emulator.run(q.x.to_raw(x)))
+        y = q.y.to_real(emulator.run(q.to_raw(x)))
         expected = reference.run(network, x).y
         sqnr = 10 * np.log10(np.sum(expected**2) / np.sum((y - expected) ** 2))
         assert sqnr > floor
@@ -147,7 +147,7 @@ def test_accuracy_floor(precision, floor):
 def test_any_number_of_units(precision, units):
     network = Network.of(lstm(3, units, scale=0.1), dense(units, 2))
     q = quantize(network, precision)
-    y = Emulator(q).run(q.x.to_raw(np.zeros((1, 2, 3))))
+    y = Emulator(q).run(q.to_raw(np.zeros((1, 2, 3))))
     assert y.shape == (1, 2)
 
 
@@ -179,7 +179,7 @@ def test_uncalibrated_dense_results_never_saturate(rng):
     q = quantize(network, "w8a16")
     emulator = Emulator(q)
     emulator.reset(64)
-    emulator.run(q.x.to_raw(rng.choice([-2.0, 2.0], (64, 10, 4))))
+    emulator.run(q.to_raw(rng.choice([-2.0, 2.0], (64, 10, 4))))
     assert emulator.saturations["pre"] == 0
 
 
@@ -255,7 +255,7 @@ def test_counts_of_a_24_bit_converter_are_quantized():
     q = quantize(network, "q15")
     assert q.x == QFormat(16, -9)
     x = np.random.default_rng(0).uniform(-1, 1, (4, 9, 2)) * 2.0**23
-    y = q.y.to_real(Emulator(q, batch=4).run(q.x.to_raw(x)))
+    y = q.y.to_real(Emulator(q, batch=4).run(q.to_raw(x)))
     np.testing.assert_allclose(y, reference.run(network, x).y, atol=0.01)
 
 
@@ -283,7 +283,7 @@ def test_a_masking_bias_costs_bits_and_does_not_overflow(precision, activation):
 
     q = quantize(masked(-1e9), precision)
     x = calibration(masked(-1e9))
-    y = q.y.to_real(Emulator(q, batch=len(x)).run(q.x.to_raw(x)))
+    y = q.y.to_real(Emulator(q, batch=len(x)).run(q.to_raw(x)))
     assert (y.argmin(-1) == 1).all()
     with pytest.raises(ModelError, match=r"fc: row 1 has weights or a bias of 1e\+30; its sum can"):
         quantize(masked(-1e30), precision)

@@ -53,6 +53,6 @@ def test_activity_recogniser_accuracy(har, precision):
 def test_activity_recogniser_is_equal(har, precision, core):
     network, data = har
     q = quantize(network, precision, data.x, rounding="nearest")
-    result = verify(q, None, usable(core), q.x.to_raw(data.x))
+    result = verify(q, None, usable(core), q.to_raw(data.x))
     assert result.equal, result.message
     assert result.steps == 30 * 128

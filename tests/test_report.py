@@ -24,7 +24,7 @@ def test_figures_by_hand(name, monkeypatch):
     accuracy = measure_accuracy(network, q, Dataset(x))
     emulator = Emulator(q)
     emulator.reset(5)
-    trace = emulator.trace(q.x.to_raw(x))
+    trace = emulator.trace(q.to_raw(x))
     floats = reference.run(network, x)
     for layer in accuracy.layers:
         error = trace[layer.name] / 128 - floats.layers[layer.name]

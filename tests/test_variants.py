@@ -40,7 +40,7 @@ def test_close_to_float(name, precision):
     network = VARIANTS[name]()
     x = inputs_of(network)
     q = quantize(network, precision, x, rounding="nearest")
-    y = Emulator(q, batch=len(x)).run(q.x.to_raw(x))
+    y = Emulator(q, batch=len(x)).run(q.to_raw(x))
     assert sqnr(reference.run(network, x).y, q.y.to_real(y)) > floors()[name][precision]
     assert floors()[name][precision] >= FLOORS[precision]
 
@@ -66,7 +66,7 @@ def test_sequences_of_different_lengths(name):
     network = VARIANTS[name]()
     q = quantized(name, "q15")
     x = inputs_of(network)
-    raw = q.x.to_raw(x)
+    raw = q.to_raw(x)
     lengths = np.arange(len(x)) % x.shape[1] + 1
     y = Emulator(q, batch=len(x)).run(raw, lengths)
     for sequence, length in enumerate(lengths):

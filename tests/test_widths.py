@@ -139,7 +139,7 @@ def test_wider_weights_cost_flash_and_are_nearer(tmp_path):
     flash, noise = [], []
     for bits in (8, 16):
         q = quantize(network, "w8a16", x, widths={"lstm0.U": bits, "fc.W": bits})
-        y = q.y.to_real(Emulator(q, batch=len(x)).run(q.x.to_raw(x)))
+        y = q.y.to_real(Emulator(q, batch=len(x)).run(q.to_raw(x)))
         noise.append(float(np.sum((y - expected) ** 2)))
         flash.append(flash_bytes(q, target, "size", "-Os", tmp_path / str(bits)))
     assert noise[1] < noise[0] / 4
