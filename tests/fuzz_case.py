@@ -231,11 +231,12 @@ def _extremes(layer: Layer, r: np.random.Generator) -> Layer:
         changed["h0"] = r.uniform(-1, 1, layer.width)
         if isinstance(layer, Lstm):
             changed["c0"] = r.normal(0, r.choice([1.0, 30.0, 400.0]), layer.units)
+    blank = r.random() < 0.04  # nothing but zeros, as of a layer that was pruned away
     for key in ("W", "U", "b"):
         array = getattr(layer, key, None)
-        if array is None or r.random() > 0.12:
+        if array is None or not (blank or r.random() < 0.12):
             continue
-        kind = r.integers(5)
+        kind = 0 if blank else r.integers(5)
         if kind == 0:
             array = np.zeros_like(array)
         elif kind == 1:
