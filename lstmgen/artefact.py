@@ -128,11 +128,12 @@ def from_arrays(arrays: Mapping[str, Array], source: str) -> QuantizedNetwork:
     """
     try:
         description = json.loads(_description_text(arrays[KEY]))
-        if description["artefact"] != _VERSION or description["numerics"] != NUMERICS_VERSION:
-            raise ModelError(
-                f"{source}: made for numerics version {description['numerics']}; this lstmgen "
-                f"has version {NUMERICS_VERSION}: quantize the model again"
-            )
+        for key, known in (("artefact", _VERSION), ("numerics", NUMERICS_VERSION)):
+            if description[key] != known:
+                raise ModelError(
+                    f"{source}: made for {key} version {ascii(description[key])[:40]}; this "
+                    f"lstmgen has version {known}: quantize the model again"
+                )
         q = _build(description, arrays)
         problems = structure_problems(q)
         if not problems:

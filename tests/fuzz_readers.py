@@ -327,7 +327,7 @@ def _array(
     except Exception:  # no array, or damaged already
         return None
     if array.dtype.kind == "U" and array.ndim == 0:
-        changed = mutate(str(array).encode(), 1 << 15).decode("utf-8", "replace")
+        changed = mutate(str(array).encode(errors="replace"), 1 << 15).decode("utf-8", "replace")
         array = np.array(changed.replace("\0", "?"))
     elif array.size and r.random() < 0.7:
         flat = array.reshape(-1)

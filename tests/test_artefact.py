@@ -77,6 +77,8 @@ def reshape(key, shape):
     ("change", "message"),
     [
         (describe(["numerics"], 0), r"made for numerics version 0; .* quantize the model again"),
+        (describe(["numerics"], "\ud800"), r"made for numerics version '\\ud800'; "),
+        (describe(["artefact"], 99), r"made for artefact version 99; this lstmgen has version "),
         (describe(["precision"], "q8"), r"precision is 'q8'"),
         (describe(["outputs"], "all"), r"outputs is 'all'"),
         (describe(["layers"], []), r"no LSTM layer"),
