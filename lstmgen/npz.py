@@ -75,7 +75,8 @@ _OTHER_ARCHIVES = (
 
 def shown_name(name: str) -> str:
     """Return a name out of a file in quotes, printable and not too long for a message."""
-    return ascii(name if len(name) <= 64 else f"{name[:61]}...")
+    text = ascii(name)  # before it is cut: an escape may take ten characters for one
+    return text if len(text) <= 66 else f"{text[:62]}...{text[0]}"
 
 
 def read_npz(path: str | os.PathLike[str], limit: int = MAX_BYTES) -> dict[str, Array]:

@@ -214,6 +214,7 @@ def _describe(
         "calibrated": q.calibrated,
         "notes": list(q.notes),
         "macs_per_step": q.macs_per_step,
+        **q.interface(),
         "bytes": {
             "weights": sizes.weights,
             "tables": sizes.tables,

@@ -6,7 +6,7 @@ The rules that give these integers their meaning are docs/numerics.md; N-numbers
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -185,6 +185,25 @@ class QuantizedNetwork:
         if isinstance(first, QuantizedEmbedding):
             return 0, first.entries - 1
         return self.x.lo, self.x.hi
+
+    def interface(self) -> dict[str, Any]:
+        """Return what a caller needs to know of inputs and outputs, as it is told in JSON.
+
+        Of the input's features j: real = (x[j] + offset[j]) * 2^-frac[j] (rule N1).
+        """
+        none = np.zeros(self.inputs, np.int64)
+        scaling = InputScaling(none, none) if self.scaling is None else self.scaling
+        lowest, highest = self.input_span
+        return {
+            "input": {
+                "bits": self.x.bits,
+                "min": lowest,
+                "max": highest,
+                "frac": scaling.frac(self.x).tolist(),
+                "offset": scaling.offset.tolist(),
+            },
+            "output": {"bits": self.y.bits, "frac": self.y.frac},
+        }
 
     @property
     def hard_functions(self) -> tuple[str, ...]:

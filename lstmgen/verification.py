@@ -48,6 +48,9 @@ _RAM_SHARE = 8
 _ROOM = 2048
 """The room for input, where the image carries it along, is a multiple of this, in bytes."""
 
+_LAST = command(Operation.SELFTEST) + command(Operation.END)
+"""What the last run ends with; each of the others with its end alone."""
+
 _SMALL_RAM = 8192
 """The RAM of a target that does not say, and reads its input from its own memory."""
 
@@ -221,8 +224,7 @@ def verify_trace(
     What `verify` does once the files are generated and the emulator has run.
     """
     runs = _runs(trace, instances, target)
-    ends = [command(Operation.END)] * (len(runs) - 1)
-    ends.append(command(Operation.SELFTEST) + command(Operation.END))
+    ends = [command(Operation.END)] * (len(runs) - 1) + [_LAST]
     inputs = [commands_of(trace, run) + end for run, end in zip(runs, ends, strict=True)]
     defines = {"HARNESS_INSTANCES": instances, "HARNESS_PIECE": _piece(trace, target)}
     if target.run.input_bytes is not None:
@@ -263,7 +265,7 @@ def _runs(trace: Trace, instances: int, target: Target) -> list[list[Record]]:
     filled = 0
     for block in blocks:
         size = len(commands_of(trace, block))
-        if limit is not None and runs[-1] and filled + size > limit:
+        if limit is not None and runs[-1] and filled + size + len(_LAST) > limit:
             runs.append([])
             filled = 0
         runs[-1] += block

@@ -338,8 +338,8 @@ FILES = (
     Mutant(
         "artefact.another-version-of-the-arithmetic",
         _ARTEFACT,
-        'if description["artefact"] != _VERSION or description["numerics"] != NUMERICS_VERSION:',
-        'if description["artefact"] != _VERSION:',
+        '(("artefact", _VERSION), ("numerics", NUMERICS_VERSION))',
+        '(("artefact", _VERSION),)',
         (_BAD,),
     ),
     Mutant(

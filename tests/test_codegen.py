@@ -268,7 +268,9 @@ void model_to_real(const int32_t *raw, float *real, int32_t count);
 void model_to_raw(const float *real, int32_t *raw, int32_t count)
 {
     for (int32_t i = 0; i < count; i++) {
-        raw[i] = model_input_from_float(real[i]);
+        model_input x[MODEL_INPUTS];
+        model_input_from_float(&real[i], x);
+        raw[i] = x[0];
     }
 }
 void model_to_real(const int32_t *raw, float *real, int32_t count)

@@ -31,11 +31,18 @@ int main(void)
         for (unsigned n = 0u; n < (20u * MODEL_INPUTS); n++) {
             const unsigned high = (kind == 2u) ? ((n / MODEL_INPUTS) & 1u) : (kind & 1u);
             x[n] = (model_input)(high ? MODEL_INPUT_MAX : MODEL_INPUT_MIN);
-            x[n] = (kind == 3u) ? model_input_from_float((float)n - 30.0f) : x[n];
             noise = (noise * 1664525u) + 1013904223u;
             if (kind == 4u) {
                 x[n] = (model_input)(MODEL_INPUT_MIN + (int)((noise >> 16) % span));
             }
+        }
+        for (unsigned t = 0u; (kind == 3u) && (t < 20u); t++) {
+            float real[MODEL_INPUTS];
+
+            for (unsigned j = 0u; j < MODEL_INPUTS; j++) {
+                real[j] = (float)((t * MODEL_INPUTS) + j) - 30.0f;
+            }
+            model_input_from_float(real, &x[t * MODEL_INPUTS]);
         }
         model_reset(&state);
         for (unsigned again = 0u; again < 300u; again++) {

@@ -282,11 +282,23 @@ def test_the_own_input_of_the_last_step() -> None:
     assert_equal(last)
 
 
+ONE_FEATURE = """
+static model_input one_feature(float value, int32_t j)
+{
+    const float real[MODEL_INPUTS] = { value, value };
+    model_input x[MODEL_INPUTS];
+
+    model_input_from_float(real, x);
+    return x[j];
+}
+"""
+
+
 def test_offsets_of_features(tmp_path: Path) -> None:
     """Rule N1 for inputs with formats and offsets of their own, ties and both ends."""
     scaling = InputScaling(np.array([0, 5]), np.array([100, -3]))
     q = replace(quantized("sequence", "q15"), scaling=scaling)
-    call = Functions(q, tmp_path, raw="model_input_from_float((uint32_t)b, (float)a * 0x1p-20f)")
+    call = Functions(q, tmp_path, ONE_FEATURE, raw="one_feature((float)a * 0x1p-20f, b)")
     near = np.arange(-300, 300) << 5
     a, b = mesh(np.concatenate([near, near + 16, [1 - (1 << 24), (1 << 24) - 1]]), [0, 1])
     expected = q.to_raw(np.stack([a, a], 1) * 2.0**-20)[np.arange(len(a)), b]

@@ -8,6 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from lstmgen.cli import main
+from lstmgen.npz import shown_name
+from lstmgen.readers import hdf5, onnx_node
 
 import keras_files as kf
 from onnx_files import Graph, K
@@ -92,3 +94,15 @@ def test_a_file_that_is_not_there(tmp_path):
     assert line("build", tmp_path / "model.keras").startswith(
         f"{tmp_path / 'model.keras'}: no such file"
     )
+
+
+@pytest.mark.parametrize(("shown", "most"), [
+    (onnx_node.shown, 80), (hdf5.shown, 400), (shown_name, 66),
+])
+@pytest.mark.parametrize("letter", ["a", "'", "\b", "\ud800", "\U000e0001"])
+def test_a_name_out_of_a_file_is_short_however_it_is_escaped(shown, most, letter):
+    for count in (1, 20, 70, 1000):
+        text = shown(letter * count)
+        assert text.isprintable()
+        assert len(text) <= most
+    assert shown("dense_1").strip("'") == "dense_1"

@@ -26,6 +26,7 @@ from lstmgen.scaling import MAX_INPUT_OFFSET
 
 from builders import PRECISIONS
 from compiled import Library, compile_c, sources, write
+from variants import VARIANTS
 
 MEANS = np.array([600.0, 8500.0, 0.02, -30.0, 0.0])
 SPREADS = np.array([20.0, 90.0, 0.003, 4.0, 1.0])
@@ -217,8 +218,12 @@ HELPER = """
 void model_to_raw(const float *real, int32_t *raw, int32_t count);
 void model_to_raw(const float *real, int32_t *raw, int32_t count)
 {
-    for (int32_t i = 0; i < count; i++) {
-        raw[i] = model_input_from_float((uint32_t)i % MODEL_INPUTS, real[i]);
+    for (int32_t i = 0; i < count; i += (int32_t)MODEL_INPUTS) {
+        model_input x[MODEL_INPUTS];
+        model_input_from_float(&real[i], x);
+        for (uint32_t j = 0u; j < MODEL_INPUTS; j++) {
+            raw[i + (int32_t)j] = x[j];
+        }
     }
 }
 static const int8_t fracs[] = MODEL_INPUT_FRACS;
@@ -289,6 +294,35 @@ def test_commands_know_of_it(tmp_path: Path) -> None:
         for more in ((), ("--common-input",))
     )
     assert apart > common + 10
+
+
+def test_inspect_and_the_report_say_what_an_input_stands_for(scaled, tmp_path: Path) -> None:
+    artefact.save(scaled, tmp_path / "q.npz")
+    run("build", tmp_path / "q.npz", "-o", tmp_path / "out", "--name", "m")
+    report = json.loads((tmp_path / "out" / "m_report.json").read_bytes())
+    told = json.loads(run("inspect", tmp_path / "q.npz", "--json").stdout)
+    assert report["input"] == told["input"]
+    assert report["output"] == told["output"] == {"bits": 32, "frac": scaled.y.frac}
+    held = told["input"]
+    assert (held["min"], held["max"]) == scaled.input_span
+    x = np.arange(held["min"], held["max"] + 1)[:, None]
+    real = (x + np.array(held["offset"])) * 2.0 ** -np.array(held["frac"])
+    np.testing.assert_array_equal(real, scaled.input_to_real(np.repeat(x, 5, 1)))
+    text = run("inspect", tmp_path / "q.npz").stdout
+    assert "(by feature)" in text
+    for j, (lowest, highest) in enumerate(real[[0, -1]].T):
+        assert f"  feature {j}    (x + {held['offset'][j]}) * 2^{-held['frac'][j]}, real " in text
+        assert f", real {lowest:.6g} .. {highest:.6g}\n" in text
+
+
+def test_one_format_is_every_feature_s_in_json() -> None:
+    q = quantize(VARIANTS["embedding"](), "q7")
+    assert q.interface()["input"] == {
+        "bits": 16, "min": 0, "max": q.input_span[1], "frac": [0], "offset": [0]
+    }
+    q = quantize(network(), "q15")
+    assert q.interface()["input"]["frac"] == [q.x.frac] * 5
+    assert q.interface()["input"]["offset"] == [0] * 5
 
 
 def test_a_note_says_what_a_declared_range_costs() -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lstmgen import verification
 from lstmgen.errors import ModelError, OutputError, RangeError, ToolError
 from lstmgen.quantized import Precision
 from lstmgen.target import load_target
 from lstmgen.toolchain import Sources
-from lstmgen.trace import Operation, expected_of, records_of
+from lstmgen.trace import Operation, commands_of, expected_of, records_of
 from lstmgen.verification import (
     PIECE,
     SANITIZERS,
@@ -220,6 +221,17 @@ def test_input_is_split_where_the_image_takes_little(temporary: Path) -> None:
     assert {path.name for path in keep.glob("run*")} == {f"run{i}" for i in range(5)}
     records = [record for block in records_of(trace, 3, PIECE) for record in block]
     assert result.values == sum(len(expected_of(trace, record)) for record in records)
+
+
+@pytest.mark.parametrize("more", range(0, 12, 4))
+def test_what_ends_a_run_has_to_fit_too(more: int) -> None:
+    """Two blocks of commands with no, too little and enough room for the 8 bytes behind them."""
+    trace = toy_trace(toy_inputs(8))
+    first, second = (len(commands_of(trace, b)) for b in records_of(trace, 3, PIECE)[:2])
+    target = load_target("avr")
+    target = replace(target, run=replace(target.run, input_bytes=first + second + more))
+    runs = verification._runs(trace, 3, target)
+    assert len(commands_of(trace, runs[0])) == (first + second if more >= 8 else first)
 
 
 def test_an_image_has_room_for_as_much_input_as_its_target_says(temporary: Path) -> None:

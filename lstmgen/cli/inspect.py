@@ -1,11 +1,13 @@
 """`lstmgen inspect`: the network that a model file holds."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from .. import artefact
 from ..errors import ModelError
@@ -106,6 +108,7 @@ def _describe_quantized(q: QuantizedNetwork) -> dict[str, Any]:
         "width": q.width,
         "outputs": q.outputs,
         "macs_per_step": q.macs_per_step,
+        **q.interface(),
         "layers": [
             {
                 "name": layer.name,
@@ -123,9 +126,21 @@ def _describe_quantized(q: QuantizedNetwork) -> dict[str, Any]:
 
 def _table(q: QuantizedNetwork) -> str:
     lines = [f"{q.name}: quantized to {q.precision}, {q.inputs} inputs, {q.width} outputs"]
-    for entry in _describe_quantized(q)["layers"]:
+    for layer in q.layers:
+        x = "by feature" if layer is q.layers[0] and q.scaling is not None else layer.x
         lines.append(
-            f"  {entry['name']:<12} {entry['type']} {entry['inputs']} ({entry['x']}) -> "
-            f"{entry['outputs']} ({entry['y']})"
+            f"  {layer.name:<12} {kind_of(layer)} {layer.inputs} ({x}) -> {layer.width} ({layer.y})"
         )
+    if q.scaling is not None:
+        lines += [
+            f"  feature {j:<4} (x + {offset}) * 2^{-frac}, real {lowest:.6g} .. {highest:.6g}"
+            for j, (frac, offset, lowest, highest) in enumerate(_features(q))
+        ]
     return "\n".join([*lines, *(f"- {line}" for line in q.notes)])
+
+
+def _features(q: QuantizedNetwork) -> Iterable[tuple[int, int, float, float]]:
+    """Return fraction bits, offset and the least and greatest real value of each feature."""
+    held = q.interface()["input"]
+    ends = (q.input_to_real(np.full(q.inputs, end)) for end in q.input_span)
+    return zip(held["frac"], held["offset"], *ends, strict=True)

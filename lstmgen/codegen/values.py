@@ -8,9 +8,13 @@ from .ctext import initializer, power_of_two
 
 @dataclass(frozen=True)
 class Value:
-    """A kind of number: its C type and its fixed-point format."""
+    """A kind of number: its C type and its fixed-point format.
+
+    by_feature: whether each feature is finer by shifts of its own (rule N1).
+    """
 
     format: QFormat
+    by_feature: bool = False
 
     @property
     def type(self) -> str:
@@ -57,8 +61,13 @@ class Value:
         """The range of real values, as text."""
         return f"{self.lo * self.format.step:.6g} .. {self.hi * self.format.step:.6g}"
 
+    @property
+    def words(self) -> str:
+        """The format for a reader."""
+        return "by feature" if self.by_feature else str(self.format)
+
     def __str__(self) -> str:
-        return f"{self.type} {self.format}"
+        return f"{self.type} {self.words}"
 
 
 @dataclass(frozen=True, eq=False)

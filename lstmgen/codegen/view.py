@@ -5,7 +5,7 @@ bounds as text.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from .. import __version__
@@ -136,9 +136,14 @@ class ModelView:
 
     @property
     def float_helpers(self) -> tuple[str, ...]:
-        """The functions between float and fixed point."""
-        takes = () if self.embedding else (f"{self.prefix}_input_from_float",)
-        return takes if self.argmax else (*takes, f"{self.prefix}_output_to_float")
+        """Calls of the functions between float and fixed point, for a reader."""
+        calls = []
+        if not self.embedding:
+            calls.append((f"{self.prefix}_input_from_float(real, x);", "all inputs of a step"))
+        if not self.argmax:
+            calls.append((f"real_y = {self.prefix}_output_to_float(y[i]);", "a single output"))
+        width = max((len(call) for call, _ in calls), default=0)
+        return tuple(f"{call:<{width}}  /* {comment} */" for call, comment in calls)
 
     @property
     def sequence(self) -> bool:
@@ -221,6 +226,9 @@ def model_view(
     check(q)
     prefix = check_name(name)
     layers = _layer_views(q, prefix, isa, effort)
+    first, x = q.layers[0], Value(q.x, by_feature=q.scaling is not None)
+    for part in first.halves if isinstance(first, QuantizedBidirectional) else (first,):
+        layers[part.name] = replace(layers[part.name], x=x)
     stages = [_stage(layer, layers) for layer in q.layers]
     behind = q.last_recurrent + 1
     last = stages[behind - 1]
@@ -245,7 +253,7 @@ def model_view(
         outputs_mode=q.outputs,
         inputs=q.inputs,
         outputs=q.width,
-        x=Value(q.x),
+        x=x,
         y=Value(q.y),
         tables=tuple(_tables(prefix, q, line_tables)),
         line_tables=line_tables,

@@ -58,8 +58,9 @@ class RefusedError(Exception):
 
 
 def shortened(name: str) -> str:
-    """Return a name out of a file, not too long for a message."""
-    return name if len(name) <= 160 else f"{name[:100]}...{name[-40:]}"
+    """Return a name out of a file, not too long for a message even where it has to be escaped."""
+    front, back = (100, 40) if name.isascii() and name.isprintable() else (24, 8)
+    return name if len(name) <= front + back + 3 else f"{name[:front]}...{name[-back:]}"
 
 
 def main() -> None:

@@ -97,10 +97,10 @@ class Node:
 
 
 def shown(name: str | bytes) -> str:
-    """Return a name out of a file for a message of one line."""
+    """Return a name out of a file for a message: printable, and at most 80 characters."""
     name = text(name)
-    short = name if len(name) <= 80 else name[:77] + "..."
-    return short if short.isprintable() else ascii(short)
+    found = name if name.isprintable() else ascii(name)
+    return found if len(found) <= 80 else f"{found[:77]}..."
 
 
 def _shown_value(value: object) -> str:

@@ -145,28 +145,34 @@ int classes_selftest(void);
  * that no floating-point library is linked unasked.
  */
 
-/** Quantize an input: round to nearest, ties up, clamp; NaN becomes 0 (rule N1). */
-static inline classes_input classes_input_from_float(float real)
+/** Quantize the inputs of a step: round to nearest, ties up, clamp; NaN becomes 0 (rule N1). */
+static inline void classes_input_from_float(
+    const float real[CLASSES_INPUTS],
+    classes_input x[CLASSES_INPUTS])
 {
-    const float scaled = real * 1024.0f;
-    int32_t raw = 0; /* for NaN, which fails every comparison */
+    for (uint32_t j = 0u; j < CLASSES_INPUTS; j++) {
+        const int32_t least = CLASSES_INPUT_MIN;
+        const int32_t most = CLASSES_INPUT_MAX;
+        const float scaled = real[j] * 1024.0f;
+        int32_t raw = 0; /* for NaN, which fails every comparison */
 
-    if (scaled <= -4096.0f) {
-        raw = -4096;
-    }
-    if (scaled >= 4095.0f) {
-        raw = 4095;
-    }
-    if ((scaled > -4096.0f) && (scaled < 4095.0f)) {
-        raw = (int32_t)scaled; /* towards zero; the rest is exact */
-        if (scaled < (float)raw) {
-            raw--;
+        if (scaled <= (float)least) {
+            raw = least;
         }
-        if ((scaled - (float)raw) >= 0.5f) {
-            raw++;
+        if (scaled >= (float)most) {
+            raw = most;
         }
+        if ((scaled > (float)least) && (scaled < (float)most)) {
+            raw = (int32_t)scaled; /* towards zero; the rest is exact */
+            if (scaled < (float)raw) {
+                raw--;
+            }
+            if ((scaled - (float)raw) >= 0.5f) {
+                raw++;
+            }
+        }
+        x[j] = (classes_input)raw;
     }
-    return (classes_input)raw;
 }
 
 #endif /* CLASSES_FLOAT_HELPERS */

@@ -147,28 +147,34 @@ int odd_selftest(void);
  * that no floating-point library is linked unasked.
  */
 
-/** Quantize an input: round to nearest, ties up, clamp; NaN becomes 0 (rule N1). */
-static inline odd_input odd_input_from_float(float real)
+/** Quantize the inputs of a step: round to nearest, ties up, clamp; NaN becomes 0 (rule N1). */
+static inline void odd_input_from_float(
+    const float real[ODD_INPUTS],
+    odd_input x[ODD_INPUTS])
 {
-    const float scaled = real * 64.0f;
-    int32_t raw = 0; /* for NaN, which fails every comparison */
+    for (uint32_t j = 0u; j < ODD_INPUTS; j++) {
+        const int32_t least = ODD_INPUT_MIN;
+        const int32_t most = ODD_INPUT_MAX;
+        const float scaled = real[j] * 64.0f;
+        int32_t raw = 0; /* for NaN, which fails every comparison */
 
-    if (scaled <= -128.0f) {
-        raw = -128;
-    }
-    if (scaled >= 127.0f) {
-        raw = 127;
-    }
-    if ((scaled > -128.0f) && (scaled < 127.0f)) {
-        raw = (int32_t)scaled; /* towards zero; the rest is exact */
-        if (scaled < (float)raw) {
-            raw--;
+        if (scaled <= (float)least) {
+            raw = least;
         }
-        if ((scaled - (float)raw) >= 0.5f) {
-            raw++;
+        if (scaled >= (float)most) {
+            raw = most;
         }
+        if ((scaled > (float)least) && (scaled < (float)most)) {
+            raw = (int32_t)scaled; /* towards zero; the rest is exact */
+            if (scaled < (float)raw) {
+                raw--;
+            }
+            if ((scaled - (float)raw) >= 0.5f) {
+                raw++;
+            }
+        }
+        x[j] = (odd_input)raw;
     }
-    return (odd_input)raw;
 }
 
 /** Return the real value of an output. */
