@@ -13,7 +13,7 @@ from typing import Any, get_args
 import numpy as np
 
 from .artefact_structure import MOST_BITS, structure_problems
-from .errors import LstmgenError, ModelError
+from .errors import LstmgenError, ModelError, shown
 from .layers import (
     CellFunction,
     Direction,
@@ -21,7 +21,7 @@ from .layers import (
     GateFunction,
     Merge,
 )
-from .network import MAX_LAYERS, MAX_WEIGHTS
+from .network import MAX_LAYERS, MAX_WEIGHTS, NAME_RULE, is_name
 from .npz import Array, npz_bytes, read_npz, write_npz
 from .preconditions import check
 from .qformat import MAX_FRAC, MIN_FRAC, IntArray, QFormat
@@ -131,7 +131,7 @@ def from_arrays(arrays: Mapping[str, Array], source: str) -> QuantizedNetwork:
         for key, known in (("artefact", _VERSION), ("numerics", NUMERICS_VERSION)):
             if description[key] != known:
                 raise ModelError(
-                    f"{source}: made for {key} version {ascii(description[key])[:40]}; this "
+                    f"{source}: made for {key} version {shown(description[key])}; this "
                     f"lstmgen has version {known}: quantize the model again"
                 )
         q = _build(description, arrays)
@@ -143,9 +143,10 @@ def from_arrays(arrays: Mapping[str, Array], source: str) -> QuantizedNetwork:
     except LstmgenError as error:
         raise ModelError(str(error)) from None
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        missing = f"{error.args[0]!a} is missing" if isinstance(error, KeyError) else str(error)
+        reason = f"{shown(error.args[0])} is missing" if isinstance(error, KeyError) else str(error)
+        reason = reason if reason.isprintable() and len(reason) <= 200 else shown(reason)
         raise ModelError(
-            f"{source}: not a valid quantized network ({missing}); quantize the model again"
+            f"{source}: not a valid quantized network ({reason}); quantize the model again"
         ) from None
     if problems:
         raise ModelError.of(f"{source}: {line}" for line in problems)
@@ -203,7 +204,7 @@ def _build(description: dict[str, Any], arrays: Mapping[str, Array]) -> Quantize
         return array.astype(np.int64)
 
     def part(entry: dict[str, Any]) -> QuantizedPart:
-        kind, name = entry["type"], str(entry["name"])
+        kind, name = entry["type"], _name(entry["name"])
         x, y = _format(entry["x"]), _format(entry["y"])
 
         def own(*keys: str) -> dict[str, Any]:
@@ -222,11 +223,11 @@ def _build(description: dict[str, Any], arrays: Mapping[str, Array]) -> Quantize
         if kind == "gru":
             return QuantizedGru(name, x, y, **rows, **own("bias_h", "frac_h"), **choices)
         if kind != "lstm":
-            raise ValueError(f"layer {name!a} is of unknown type {kind!a}")
+            raise ValueError(f"layer {name} is of unknown type {shown(kind)}")
         if "projection" in entry:
             linear = part(entry["projection"])
             if not isinstance(linear, QuantizedDense):
-                raise ValueError(f"the projection of {name!a} is no dense layer")
+                raise ValueError(f"the projection of {name} is no dense layer")
             choices["projection"] = linear
         if f"{name}.peephole" in arrays:
             choices |= own("peephole")
@@ -242,7 +243,7 @@ def _build(description: dict[str, Any], arrays: Mapping[str, Array]) -> Quantize
             raise ValueError("a half of a bidirectional layer is not recurrent")
         ways = _choice("merge", entry["merge"]), _choice("ends", entry["ends"])
         y = _format(entry["y"])
-        return QuantizedBidirectional(str(entry["name"]), forward, backward, *ways, y)
+        return QuantizedBidirectional(_name(entry["name"]), forward, backward, *ways, y)
 
     hard = {
         name: integers(f"tables.{name}")
@@ -256,15 +257,28 @@ def _build(description: dict[str, Any], arrays: Mapping[str, Array]) -> Quantize
     if f"{_SCALING}.shift" in arrays:
         scaling = InputScaling(integers(f"{_SCALING}.shift"), integers(f"{_SCALING}.offset"))
     return QuantizedNetwork(
-        name=str(description["name"]),
+        name=_name(description["name"]),
         precision=description["precision"],
         outputs=description["outputs"],
         tables=Tables(int(description["table_bits"]), sigmoid, tanh, exp2, hard),
         layers=tuple(layer(entry) for entry in description["layers"]),
-        notes=tuple(str(note) for note in description["notes"]),
+        notes=tuple(_note(note) for note in description["notes"]),
         calibrated=bool(description["calibrated"]),
         scaling=scaling,
     )
+
+
+def _name(value: object) -> str:
+    """Return a name as readers give them to networks and layers; of another kind is none."""
+    if not (isinstance(value, str) and is_name(value)):
+        raise ValueError(f"the name {shown(value)}; {NAME_RULE}")
+    return value
+
+
+def _note(value: object) -> str:
+    """Return a note for the user, whom it must not fool by control characters."""
+    note = str(value)
+    return note if note.isprintable() else ascii(note)
 
 
 def _choice(key: str, value: Any) -> Any:
@@ -272,15 +286,15 @@ def _choice(key: str, value: Any) -> Any:
     known = _CHOICES[key]
     if isinstance(known, tuple):
         if value not in known:
-            raise ValueError(f"{key} {value!a} is unknown")
+            raise ValueError(f"{key} {shown(value)} is unknown")
         return value
     if type(value) is not known:
-        raise ValueError(f"{key} is {value!a}; expected {known.__name__}")
+        raise ValueError(f"{key} is {shown(value)}; expected {known.__name__}")
     return value
 
 
 def _format(pair: list[int]) -> QFormat:
     bits, frac = (int(value) for value in pair)
     if not (2 <= bits <= MOST_BITS and MIN_FRAC <= frac <= MAX_FRAC):
-        raise ValueError(f"format {pair} is out of range")
+        raise ValueError(f"format {shown(pair)} is out of range")
     return QFormat(bits, frac)

@@ -1,5 +1,6 @@
 """Whether the layers of an artefact file fit together, before their integers are looked at."""
 
+from .errors import shown
 from .layers import ACTIVATIONS, HEADS
 from .network import MAX_WEIGHTS, MAX_WIDTH
 from .qformat import QFormat
@@ -24,9 +25,10 @@ def structure_problems(q: QuantizedNetwork) -> list[str]:
     """Return what of types, shapes and the chain of layers is wrong, a line each."""
     problems = []
     if q.precision not in PRECISIONS:
-        problems.append(f"precision is {q.precision!r}; expected one of {', '.join(PRECISIONS)}")
+        known = ", ".join(PRECISIONS)
+        problems.append(f"precision is {shown(q.precision)}; expected one of {known}")
     if q.outputs not in ("last", "sequence"):
-        problems.append(f"outputs is {q.outputs!r}; expected 'last' or 'sequence'")
+        problems.append(f"outputs is {shown(q.outputs)}; expected 'last' or 'sequence'")
     if not q.recurrent:
         problems.append("no LSTM layer; expected at least one")
     names = [layer.name for layer in (*q.parts, *q.layers)]
@@ -150,12 +152,12 @@ def _format_problems(layer: QuantizedLayer, q: QuantizedNetwork, last: bool) -> 
     ):
         problems.append(f"{layer.name}.skip does not fit the network's input")
     if layer.activation not in ACTIVATIONS or (layer.activation in HEADS and not last):
-        problems.append(f"{layer.name}: activation {layer.activation!r} has no place here")
+        problems.append(f"{layer.name}: activation {shown(layer.activation)} has no place here")
     elif layer.activation in ("linear", "relu", "argmax"):
         raw = layer.activation == "argmax" or layer.y.bits == MOST_BITS
         common = layer.frac[0] if raw else layer.y.frac
-        shown = QFormat(16, 0) if layer.activation == "argmax" else QFormat(32, int(common))
-        if raw and (layer.y != shown or (layer.frac != common).any() or not last):
+        made = QFormat(16, 0) if layer.activation == "argmax" else QFormat(32, int(common))
+        if raw and (layer.y != made or (layer.frac != common).any() or not last):
             problems.append(f"{layer.name}: raw outputs need one format on the last layer")
         if (layer.argument_frac != common).any() or (not raw and not 8 <= layer.y.bits <= 16):
             problems.append(f"{layer.name}.argument_frac does not belong to its output format")

@@ -3,6 +3,12 @@
 from collections.abc import Iterable
 
 
+def shown(value: object) -> str:
+    """Return a value out of a file for a message: in ASCII, one line, at most 60 characters."""
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 class LstmgenError(Exception):
     """A mistake the user can mend; the command line prints it and exits with 2.
 

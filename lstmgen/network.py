@@ -7,7 +7,7 @@ from typing import Literal, Self, get_args
 
 import numpy as np
 
-from .errors import ModelError
+from .errors import ModelError, shown
 from .layers import (
     HEADS,
     Activation,
@@ -32,6 +32,16 @@ MAX_WEIGHTS = 1 << 24
 """Largest number of weights of a network."""
 
 MAX_LAYERS = 64
+
+MAX_NAME = 256
+"""Longest name of a network or a layer, in characters."""
+
+NAME_RULE = f"expected 1 to {MAX_NAME} printable characters"
+
+
+def is_name(name: object) -> bool:
+    """Whether a value can be the name of a network or a layer."""
+    return isinstance(name, str) and 1 <= len(name) <= MAX_NAME and name.isprintable()
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +119,13 @@ class Network:
         save_network(self, path)
 
     def _problems(self) -> Iterator[str]:
+        names = [part.name for layer in self.layers for part in parts_of(layer)]
+        names += [layer.name for layer in self.layers if isinstance(layer, Bidirectional)]
+        bad = [name for name in (self.name, *names) if not is_name(name)]
+        if bad:  # what else is wrong would be told with them
+            for name in bad:
+                yield f"the name {shown(name)}; {NAME_RULE}"
+            return
         if not self.recurrent:
             count = len(self.layers)
             found = f"{count} layers, none of them an LSTM" if count else "no layers"
@@ -116,8 +133,6 @@ class Network:
             return
         if len(self.layers) > MAX_LAYERS:
             yield f"{self.name}: {len(self.layers)} layers; expected at most {MAX_LAYERS}"
-        names = [part.name for layer in self.layers for part in parts_of(layer)]
-        names += [layer.name for layer in self.layers if isinstance(layer, Bidirectional)]
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield f"{self.name}: {names.count(name)} layers are called {name!r}; expected one"
         for lstm in self.lstms:

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ModelError
+from .errors import ModelError, shown
 from .layers import Gru, Layer, Lstm, recurrent_parts
 from .network import Network
 from .npz import Array, write_npz
 from .qformat import FloatArray
-from .schema_kinds import NAME_RULE, is_name, is_number, short, unknown_keys
+from .schema_kinds import NAME_RULE, is_name, is_number, unknown_keys
 from .schema_layers import Entries, arrays_by_name, entry_of
 from .weights import DATA_ARRAYS, build_network, data_note
 
@@ -38,7 +38,7 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> None:
     An array that float32 holds without loss is written as float32, any other as float64.
     """
     if not is_name(network.name):
-        raise ModelError(f"{short(network.name)} cannot be saved as a name; {NAME_RULE}")
+        raise ModelError(f"{shown(network.name)} cannot be saved as a name; {NAME_RULE}")
     arrays: dict[str, Array] = {KEY: np.array(json.dumps(_description(network)))}
     for layer in network.layers:
         for name, array in arrays_by_name(layer).items():
@@ -121,7 +121,7 @@ def _parse(text: Array, source: str) -> dict[str, Any]:
     version = description.get("schema")
     if version != SCHEMA or isinstance(version, bool):
         raise ModelError(
-            f"{source}: schema is {short(version)}; this lstmgen reads schema {SCHEMA}; "
+            f"{source}: schema is {shown(version)}; this lstmgen reads schema {SCHEMA}; "
             "update lstmgen, or save the model anew"
         )
     return description
@@ -135,12 +135,12 @@ def _entries(description: dict[str, Any]) -> list[Any]:
 def _description_problems(description: dict[str, Any]) -> Iterator[str]:
     yield from unknown_keys(description, _TOP_KEYS, "description")
     if not is_name(description.get("name", "model")):
-        yield f"name is {short(description['name'])}; {NAME_RULE}"
+        yield f"name is {shown(description['name'])}; {NAME_RULE}"
     if description.get("outputs", "last") not in ("last", "sequence"):
-        yield f"outputs is {short(description['outputs'])}; expected 'last' or 'sequence'"
+        yield f"outputs is {shown(description['outputs'])}; expected 'last' or 'sequence'"
     bounds = description.get("input_range")
     if bounds is not None and _pair(bounds) is None:
-        yield f"input_range is {short(bounds)}; expected two finite numbers [LO, HI], LO < HI"
+        yield f"input_range is {shown(bounds)}; expected two finite numbers [LO, HI], LO < HI"
     if not _entries(description):
         yield "the description lists no layers; expected at least one LSTM layer"
 

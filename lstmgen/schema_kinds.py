@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .errors import shown
 from .folding import Affine
 from .layers import Bidirectional, Dense, Embedding, Gru, Lstm
 from .weights import gate_order, gru_gate_order
@@ -77,16 +78,16 @@ HALVES = ("forward", "backward")
 def entry_problems(entry: Any) -> Iterator[str]:
     """Yield a line for everything wrong with an entry, its arrays aside."""
     if not isinstance(entry, dict):
-        yield f"it is {short(entry)}; expected an object with type and name"
+        yield f"it is {shown(entry)}; expected an object with type and name"
         return
     kind = entry.get("type")
     if not isinstance(kind, str) or kind not in KINDS:
-        yield f"type is {short(kind)}; expected one of {', '.join(KINDS)}"
+        yield f"type is {shown(kind)}; expected one of {', '.join(KINDS)}"
         return
     keys = KINDS[kind].keys
     yield from unknown_keys(entry, ("type", "name", *keys), f"{kind} layer")
     if not is_name(entry.get("name")):
-        yield f"name is {short(entry.get('name'))}; {NAME_RULE}"
+        yield f"name is {shown(entry.get('name'))}; {NAME_RULE}"
     yield from _value_problems(entry, keys)
     for key in HALVES if kind == "bidirectional" else ():
         if key not in entry:
@@ -98,7 +99,7 @@ def entry_problems(entry: Any) -> Iterator[str]:
 def _half_problems(entry: dict[str, Any]) -> Iterator[str]:
     kind = entry.get("type")
     if kind not in ("lstm", "gru"):
-        yield f"type is {short(kind)}; expected 'lstm' or 'gru'"
+        yield f"type is {shown(kind)}; expected 'lstm' or 'gru'"
         return
     keys = {key: rule for key, rule in KINDS[kind].keys.items() if key != "direction"}
     yield from unknown_keys(entry, ("type", *keys), f"{kind} half")
@@ -108,14 +109,14 @@ def _half_problems(entry: dict[str, Any]) -> Iterator[str]:
 def _value_problems(entry: dict[str, Any], keys: Mapping[str, _Rule]) -> Iterator[str]:
     for key, rule in keys.items():
         if key in entry and not rule.holds(entry[key]):
-            yield f"{key} is {short(entry[key])}{rule.otherwise}"
+            yield f"{key} is {shown(entry[key])}{rule.otherwise}"
 
 
 def unknown_keys(found: dict[str, Any], known: Sequence[str], what: str) -> Iterator[str]:
     """Yield a line for each key that is not known."""
     for key in found:
         if key not in known:
-            yield f"key {short(key)} is unknown; a {what} has {', '.join(known)}"
+            yield f"key {shown(key)} is unknown; a {what} has {', '.join(known)}"
 
 
 def is_name(name: object) -> bool:
@@ -126,9 +127,3 @@ def is_name(name: object) -> bool:
 def is_number(value: Any) -> bool:
     """Whether a value is a finite number that a float holds; true and false are none."""
     return type(value) in (int, float) and abs(value) < 1e300
-
-
-def short(value: object) -> str:
-    """Return a value from a file for a message: one line, not long."""
-    text = ascii(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ModelError
+from .errors import ModelError, shown
 from .folding import Affine, fit_problems, fold
 from .layers import Bidirectional, Gru, Layer, Lstm, Recurrent, arrays_of, parts_of
 from .npz import Array
 from .qformat import FloatArray
-from .schema_kinds import ALWAYS, HALVES, KINDS, LIMIT, NAME_RULE, entry_problems, is_name, short
+from .schema_kinds import ALWAYS, HALVES, KINDS, LIMIT, NAME_RULE, entry_problems, is_name
 from .weights import gate_order, gru_gate_order, reordered, weights_of
 
 
 def entry_of(layer: Layer) -> dict[str, object]:
     """Return the entry that describes a layer."""
     if not is_name(layer.name):
-        raise ModelError(f"{short(layer.name)} cannot be saved as a name; {NAME_RULE}")
+        raise ModelError(f"{shown(layer.name)} cannot be saved as a name; {NAME_RULE}")
     kind = next(name for name, known in KINDS.items() if isinstance(layer, known.made))
     entry: dict[str, object] = {"type": kind, "name": layer.name}
     entry.update(_choices(layer))
@@ -32,7 +32,7 @@ def entry_of(layer: Layer) -> dict[str, object]:
     for key, half in zip(HALVES, layer.halves, strict=True):
         if half.name != f"{layer.name}_{key}":
             raise ModelError(
-                f"{layer.name}: the {key} half is called {short(half.name)}; "
+                f"{layer.name}: the {key} half is called {shown(half.name)}; "
                 f"expected {layer.name}_{key}, the name that a saved one has"
             )
         entry[key] = {"type": "lstm" if isinstance(half, Lstm) else "gru", **dict(_choices(half))}

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,8 @@ L = lstm(2, 3)
         ((L, dense(3, 2, "gelu")), {}, r"activation 'gelu' is unknown; expected one of linear"),
         ((dense(2, 2, "softmax"), L), {}, r"fc: softmax is followed by lstm0"),
         ((L, L), {}, r"2 layers are called 'lstm0'"),
+        ((L,), {"name": ""}, r"^the name ''; expected 1 to 256 printable characters$"),
+        ((replace(L, name="a\x1b"),), {}, r"^the name 'a\\x1b'; expected 1 to 256 printable"),
         ((L,), {"outputs": "first"}, r"outputs is 'first'; expected 'last' or 'sequence'"),
         ((L,), {"input_range": (1.0, 1.0)}, r"input range 1.0:1.0; expected two finite"),
         ((lstm(4097, 1),), {}, r"4097 inputs, 1 outputs; expected at most 4096"),

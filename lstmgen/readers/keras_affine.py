@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ModelError
+from ..errors import ModelError, shown
 from ..folding import Affine
 from ..qformat import FloatArray
 from . import keras_cells
@@ -28,11 +28,6 @@ def affine_of(entry: Entry, store: Store, width: int | None, sequence: bool) -> 
     if entry.kind == "BatchNormalization":
         return _batch_normalization(entry, store)
     return _normalization(entry, store, width)
-
-
-def shown(value: object) -> str:
-    """Return a value of a config for a message, on one line and not too long."""
-    return ascii(value)[:60]
 
 
 def _batch_normalization(entry: Entry, store: Store) -> Affine:

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..errors import ModelError
+from ..errors import ModelError, shown
 from ..folding import Affine
 from ..layers import Activation, Dense, Layer
 from ..qformat import FloatArray
 from . import keras_cells, keras_recurrent
-from .keras_affine import affine_of, shown
+from .keras_affine import affine_of
 from .keras_config import Entry, child, class_of, is_custom
 from .keras_functions import check_relu, dense_function
 from .keras_store import Slot, Store
