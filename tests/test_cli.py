@@ -291,10 +291,17 @@ def test_bad_input_is_one_line_and_exit_2(folder, args, message):
         (["build", "model.npz", "--activation", "fc"], r"'fc' is not of the form NAME=ACTIVATION"),
         (["build", "model.npz", "--precision", "q8"], r"'q8' is not one of"),
         (["emulate", "model.npz"], r"Missing option '--input'"),
+        (["build", "model.npz", "--precison", "q7"], r"Did you mean '--precision'?"),
+        (["bild", "model.npz"], r"No such command 'bild'"),
+        (["--fast"], r"No such option '--fast'"),
     ],
 )
-def test_bad_usage_is_exit_2(folder, args, message):
-    assert message in run(*args, code=2).stderr
+def test_bad_usage_is_one_line_and_exit_2(folder, args, message):
+    (line,) = run(*args, code=2).stderr.splitlines()
+    assert message in line
+    command = f"lstmgen {args[0]}" if args[0] in ("build", "emulate") else "lstmgen"
+    assert line.startswith(f"{command}: ")
+    assert line.endswith(f" (see {command} --help)")
 
 
 def test_verify(folder):

@@ -51,15 +51,33 @@ class _Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(_COMMANDS.items()))
 
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        with _in_one_line():
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with _in_one_line():
             return super().invoke(ctx)
-        except LstmgenError as error:
-            print_error(error)
-            ctx.exit(2)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Exit with 2 and a line for each mistake of the user, bad usage too."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:
+        raise
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "lstmgen"
+        message = " ".join(error.format_message().split()).rstrip(".")
+        click.echo(f"{command}: {message} (see {command} --help)", err=True)
+        raise SystemExit(2) from None
+    except LstmgenError as error:
+        print_error(error)
+        raise SystemExit(2) from None
+
+
+@click.group("lstmgen", cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="lstmgen")
 @click.option("-q", "--quiet", is_flag=True, help="Print results and errors, no notes.")
 @click.option("-v", "--verbose", is_flag=True, help="Print all notes, not only assumptions.")
