@@ -59,7 +59,7 @@ soak-networks: tools $(VENV)/.dev
 
 # Damaged model files: some 10000 of each format an hour.
 soak-files: $(VENV)/.dev
-	$(BIN)/python tests/mutation.py --count $$((10000 * $(HOURS))) --seed $(SEED)
+	$(BIN)/python tests/damaged_files.py --count $$((10000 * $(HOURS))) --seed $(SEED)
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/emulator_speed.py

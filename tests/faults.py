@@ -1,4 +1,4 @@
-"""Readers that do what none may: each has to be found out by `mutation`."""
+"""Readers that do what none may: each has to be found out by `damaged_files`."""
 
 import os
 import pickle

@@ -3,8 +3,8 @@
     pip install atheris
     python tests/fuzz_readers.py npz --seconds 1200 [--corpus DIR] [--crashes DIR]
 
-Files are bred from valid ones by the damage of `mutators`, and, within archives and headers, by
-libFuzzer's own. Whatever `mutation` calls a failure is one here: another exception than
+Files are bred from valid ones by the damage of `damages`, and, within archives and headers, by
+libFuzzer's own. Whatever `damaged_files` calls a failure is one here: another exception than
 LstmgenError, more than 5 s of the processor, more than 1 GiB, a message of odd lines, code that
 was run. Each kind is kept once, in the folder of crashes, and fuzzing goes on; exit 1 tells.
 """
@@ -42,7 +42,7 @@ NEEDS_ATHERIS = (
 )
 
 LONGEST = 1 << 17
-"""Of a file in bytes. Larger ones, as compression bombs, are mutation.py's."""
+"""Of a file in bytes. Larger ones, as compression bombs, are damaged_files.py's."""
 
 MOST_VALID = 200
 """Files that were read as networks of which others are bred, and one that changes."""
@@ -53,9 +53,9 @@ _STATS = re.compile(r"#(\d+)\s+\w+\s+cov: (\d+) ft: (\d+) corp: (\d+)/(\S+)")
 def main() -> int:
     """Run the command: fuzz in a process of its own, and say what came of it."""
     sys.path[:0] = [str(ROOT), str(TESTS)]
-    mutation = importlib.import_module("mutation")
+    damaged_files = importlib.import_module("damaged_files")
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("format", choices=list(mutation.FORMATS))
+    parser.add_argument("format", choices=list(damaged_files.FORMATS))
     parser.add_argument("--seconds", type=int, default=1200)
     parser.add_argument("--corpus", type=Path, help="kept and grown; default: thrown away")
     parser.add_argument("--crashes", type=Path, default=Path("crashes"))
@@ -75,7 +75,7 @@ def main() -> int:
         corpus.mkdir(parents=True, exist_ok=True)
         folder = Path(place) / "seeds"
         folder.mkdir()
-        for path in mutation.seeds(arguments.format, folder):
+        for path in damaged_files.seeds(arguments.format, folder):
             (corpus / f"seed_{path.name}").write_bytes(path.read_bytes())
         return _fuzzed(arguments, corpus)
 
@@ -126,7 +126,7 @@ def fuzz(atheris: Any, arguments: argparse.Namespace) -> None:
             importlib.import_module(f"lstmgen.readers.{module}")
         with contextlib.suppress(ImportError):
             importlib.import_module("tflite.Model")
-        worker = importlib.import_module("mutation_worker")
+        worker = importlib.import_module("damage_worker")
     if arguments.format in ("keras", "h5", "weights.h5"):
         _see_into_hdf5()
     warnings.simplefilter("error")  # a user would see it among the output
@@ -173,10 +173,10 @@ def fuzz(atheris: Any, arguments: argparse.Namespace) -> None:
 
 
 class Check:
-    """Reads one file after the other as a worker of `mutation` does; says what is wrong."""
+    """Reads one file after the other as a worker of `damaged_files` does; says what is wrong."""
 
     def __init__(self, worker: Any, reader: Callable[[Path], object], marker: Path) -> None:
-        self.seconds = float(importlib.import_module("mutation").SECONDS)
+        self.seconds = float(importlib.import_module("damaged_files").SECONDS)
         self._worker, self._reader, self._marker = worker, reader, marker
         self.networks = 0
         self.valid: list[bytes] = []
@@ -275,7 +275,7 @@ def bred(data: bytes, r: Random, size: int, mutate: Callable[[bytes, int], bytes
     That gets to the whole file, or, with everything around it made right again, to the header or
     to one member of an archive: checksums would stop it otherwise.
     """
-    mutators = importlib.import_module("mutators")
+    damages = importlib.import_module("damages")
     way = r.random()
     out = data
     if way < 0.2:
@@ -284,7 +284,7 @@ def bred(data: bytes, r: Random, size: int, mutate: Callable[[bytes, int], bytes
         out = within(data, r, size, mutate)
     if out == data:
         try:
-            out = mutators.mutated(data, r, Path("executed"), whole=is_whole(data))
+            out = damages.mutated(data, r, Path("executed"), whole=is_whole(data))
         except Exception:  # the ways are made for files that are whole
             out = mutate(data, size)
     return bytes(out if len(out) <= size else mutate(data, size))
@@ -295,7 +295,7 @@ def within(data: bytes, r: Random, size: int, mutate: Callable[[bytes, int], byt
 
     What is neither comes back as it is.
     """
-    mutators = importlib.import_module("mutators")
+    damages = importlib.import_module("damages")
     if data[:4] == b"PK\x03\x04":
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -309,7 +309,7 @@ def within(data: bytes, r: Random, size: int, mutate: Callable[[bytes, int], byt
         name, content = members[at]
         new = _array(content, r, mutate) or mutate(content, max(64, len(content) * 2))
         members[at] = (name, new)
-        return bytes(mutators.zipped(members))
+        return bytes(damages.zipped(members))
     if data[8:9] == b"{":
         length = min(int.from_bytes(data[:8], "little"), len(data) - 8)
         header = mutate(data[8 : 8 + length], max(64, 2 * length))

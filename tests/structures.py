@@ -160,7 +160,7 @@ def _attribute(group: Any, key: str, other: tuple[Any, str], r: Random) -> None:
         group.attrs[key] = r.choice((7, 1.5, np.zeros((3, 2)), "", "x", b"\xff", [b"a", b"a"],
                                      np.zeros(0), h5py.Empty("f"), "\x1b[2J", "x" * 9000))
     elif isinstance(value, str | bytes):
-        from mutators import json_tokens  # which imports this module
+        from damages import json_tokens  # which imports this module
 
         text = value.encode() if isinstance(value, str) else value
         group.attrs[key] = json_tokens(text, r).decode("utf-8", "replace").replace("\0", "")[:60000]

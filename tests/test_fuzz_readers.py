@@ -8,14 +8,14 @@ import zipfile
 from pathlib import Path
 from random import Random
 
-import faults
-import mutation_worker
 import pytest
 
 from lstmgen.quantized import QuantizedNetwork
 
+import damage_worker
+import damaged_files
+import faults
 import fuzz_readers
-import mutation
 from conftest import ROOT
 
 SCRIPT = ROOT / "tests" / "fuzz_readers.py"
@@ -28,7 +28,7 @@ def flipped(data: bytes, size: int) -> bytes:
 
 
 def test_members_are_changed_and_checksums_right(tmp_path: Path) -> None:
-    seed = mutation.seeds("artefact", tmp_path)[0].read_bytes()
+    seed = damaged_files.seeds("artefact", tmp_path)[0].read_bytes()
     made = {fuzz_readers.within(seed, Random(n), len(seed), flipped) for n in range(30)}
     assert len(made) > 10
     for data in made:
@@ -40,9 +40,9 @@ def test_forged_artefacts_get_past_their_digest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    seed = mutation.seeds("artefact", tmp_path)[0].read_bytes()
+    seed = damaged_files.seeds("artefact", tmp_path)[0].read_bytes()
     monkeypatch.setattr(QuantizedNetwork, "digest", QuantizedNetwork.digest)  # put back behind
-    check = fuzz_readers.Check(mutation_worker, fuzz_readers.use_artefact, Path("executed"))
+    check = fuzz_readers.Check(damage_worker, fuzz_readers.use_artefact, Path("executed"))
     found = [check(fuzz_readers.within(seed, Random(n), len(seed), flipped)) for n in range(12)]
     assert found == [None] * 12
     assert check.networks > 3
@@ -53,7 +53,7 @@ def test_forged_artefacts_get_past_their_digest(
 ])
 def test_failures_are_told(fault, words, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    found = fuzz_readers.Check(mutation_worker, fault, Path("executed"))(b"data")
+    found = fuzz_readers.Check(damage_worker, fault, Path("executed"))(b"data")
     assert found is None if words is None else words in found
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from json_files import K, guitarml, keras_dense, keras_gru, keras_lstm, lists, nam, rtneural
 
 from lstmgen.errors import LstmgenError, ModelError
 from lstmgen.expect import compare
@@ -18,6 +17,7 @@ from lstmgen.readers.json_text import parse
 from lstmgen.reference import run
 
 import torch_files as tf
+from json_files import K, guitarml, keras_dense, keras_gru, keras_lstm, lists, nam, rtneural
 from torch_files import named
 
 B, T = 2, 6

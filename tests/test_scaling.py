@@ -141,8 +141,20 @@ def test_a_feature_that_hardly_changes_gets_no_offset_too_large_for_c() -> None:
     for cap in (0, *SCALE_CAPS):
         made = plan(network(), x, 16, cap, True)
         assert made is not None
-        frac = max_frac(float(np.abs(made.applied(x)).max()), 16)
+        frac = max_frac(made.reach, 16)
         assert np.abs(made.integers(frac).offset).max() <= MAX_INPUT_OFFSET
+
+
+@pytest.mark.parametrize(("mean", "spread"), [(1e6, 1.0), (1.7e9, 1e5)])
+def test_a_feature_far_from_0_gets_a_coarser_format(mean: float, spread: float) -> None:
+    """As coarse as its offset, which C holds in a float, allows; a float is no finer there."""
+    x = raw_sensors()
+    x[:, :, 1] = mean + spread * (x[:, :, 1] - MEANS[1]) / SPREADS[1]
+    made = plan(network(), x, 16, 15, True)
+    assert made is not None
+    frac = max_frac(made.reach, 16)
+    assert MAX_INPUT_OFFSET / 8 < made.integers(frac).offset[1] <= MAX_INPUT_OFFSET
+    assert 2.0 ** -(frac + int(made.shift[1])) < spread / 3
 
 
 def test_a_feature_that_never_changes_may_in_use() -> None:

@@ -90,8 +90,9 @@ def plan(
         lo, hi = np.minimum(lo, network.input_range[0]), np.maximum(hi, network.input_range[1])
     peak, half = np.maximum(np.abs(lo), np.abs(hi)), (hi - lo) / 2
     moved = (half < _ONE_SIDED * peak) & (half > 0) & offsets
+    own = half * 2.0**spare
     while True:
-        reach = np.where(moved, half * 2.0**spare, peak)
+        reach = np.where(moved, own, peak)
         largest = float(reach.max())
         if not largest:
             return None
@@ -107,7 +108,9 @@ def plan(
         beyond = np.abs(offset) * 2.0 ** (finest + 3) > MAX_INPUT_OFFSET
         if not beyond.any():
             break
-        moved &= ~beyond
+        # A feature that changes little at a great distance from 0 gets a coarser format.
+        own = np.where(beyond, 2 * own, own)
+        moved &= own < _ONE_SIDED * peak
     if not shift.any() and not offset.any():
         return None
     return Conditioning(shift, offset, largest)

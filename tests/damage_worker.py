@@ -1,4 +1,4 @@
-"""The process in which `mutation` has damaged files read, under a limit of memory.
+"""The process in which `damaged_files` has damaged files read, under a limit of memory.
 
 The limit is of address space beyond what is taken after the valid files were read: the
 libraries alone reserve hundreds of MiB, which no file is to blame for.

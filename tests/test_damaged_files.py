@@ -1,4 +1,4 @@
-"""Damaged model files give a network or a clean error; `mutation` reads many more by command."""
+"""Damaged model files give a network or a clean error; `damaged_files` reads many more."""
 
 import io
 import json
@@ -10,13 +10,13 @@ from pathlib import Path
 from random import Random
 
 import h5py
-import mutators
 import numpy as np
 import pytest
-import structures
 
-import mutation
-from mutation import FORMATS, ROOT, Worker, run_format
+import damaged_files
+import damages
+import structures
+from damaged_files import FORMATS, ROOT, Worker, run_format
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
 
@@ -40,11 +40,11 @@ def test_every_file_comes_from_its_seed(tmp_path, name):
     made = []
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
-        files = mutation.seeds(name, folder)
-        made.append([mutation.damaged(files, name, SEED, n) for n in range(30)])
+        files = damaged_files.seeds(name, folder)
+        made.append([damaged_files.damaged(files, name, SEED, n) for n in range(30)])
     assert made[0] == made[1]
     assert len(set(made[0])) > 25
-    assert made[0] != [mutation.damaged(files, name, SEED + 1, n) for n in range(30)]
+    assert made[0] != [damaged_files.damaged(files, name, SEED + 1, n) for n in range(30)]
 
 
 @pytest.mark.parametrize(("fault", "words"), [
@@ -63,14 +63,14 @@ def test_faults_are_found(fault, words):
 
 
 def test_a_hang_is_found(monkeypatch):
-    monkeypatch.setattr(mutation, "PATIENCE", 0.1)
+    monkeypatch.setattr(damaged_files, "PATIENCE", 0.1)
     result = run_format("npz", 1, reader="faults:hang")
     assert [failure.what[:16] for failure in result.failures] == ["no answer within"]
 
 
 def test_a_slow_file_is_found(monkeypatch):
-    monkeypatch.setattr(mutation, "SECONDS", 0.2)
-    monkeypatch.setattr(mutation, "PATIENCE", 100.0)
+    monkeypatch.setattr(damaged_files, "SECONDS", 0.2)
+    monkeypatch.setattr(damaged_files, "PATIENCE", 100.0)
     result = run_format("npz", 1, reader="faults:dawdle")
     assert ["allowed are 0.2 s" in failure.what for failure in result.failures] == [True]
 
@@ -82,27 +82,27 @@ def test_no_fault_is_none():
 def test_executed_code_is_found(monkeypatch):
     """Here it is; and the same pickles inside model files are what no reader may load."""
     monkeypatch.setattr(
-        mutation, "damaged", lambda files, name, seed, number:
-        pickle.dumps(mutators.Payload(mutation.MARKER if number == 1 else Path("another")))
+        damaged_files, "damaged", lambda files, name, seed, number:
+        pickle.dumps(damages.Payload(damaged_files.MARKER if number == 1 else Path("another")))
     )
     result = run_format("npz", 3, reader="faults:unpickle")
     assert [(f.number, f.what) for f in result.failures] == [(1, "code was executed")]
-    assert not mutation.MARKER.exists()  # here, beside the worker's own
+    assert not damaged_files.MARKER.exists()  # here, beside the worker's own
 
 
 def test_pickle_bombs_are_refused_unexecuted(tmp_path):
     """As the file itself, as an object array of an .npz, and as a PyTorch file's data.pkl."""
     marker = tmp_path / "executed"
-    bombs = [pickle.dumps(mutators.Payload(marker), protocol) for protocol in range(6)]
-    array = mutators.pickled("W0.npy", b"", Random(1), marker)
-    files = {"bomb.npz": mutators.zipped([("W0.npy", array)])}
+    bombs = [pickle.dumps(damages.Payload(marker), protocol) for protocol in range(6)]
+    array = damages.pickled("W0.npy", b"", Random(1), marker)
+    files = {"bomb.npz": damages.zipped([("W0.npy", array)])}
     for protocol, bomb in enumerate(bombs):
         files[f"bomb{protocol}.pt"] = bomb
         members = [("model/data.pkl", bomb), ("model/version", b"3\n")]
-        files[f"zip{protocol}.pt"] = mutators.zipped(members)
+        files[f"zip{protocol}.pt"] = damages.zipped(members)
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    worker = Worker("mutation_worker:read", [], tmp_path)
+    worker = Worker("damage_worker:read", [], tmp_path)
     answers = [worker.ask(tmp_path / name) for name in files]
     worker.stop()
     assert [answer["outcome"] for answer in answers] == ["refused"] * len(files)
@@ -117,23 +117,23 @@ def test_the_splice_in_front_of_a_pickle_goes_off(tmp_path):
     """The rest of the file stays readable, so that a reader cannot stumble over the bomb first."""
     marker = tmp_path / "executed"
     inner = pickle.dumps({"a": 1}, 2)
-    spliced = {mutators.pickled("data.pkl", inner, Random(n), marker) for n in range(20)}
+    spliced = {damages.pickled("data.pkl", inner, Random(n), marker) for n in range(20)}
     loaded = [pickle.loads(data) for data in spliced]
     assert {"a": 1} in loaded
     assert marker.exists()
 
 
 @pytest.mark.parametrize(("size", "order", "fortran"), [
-    (mutators.BOMB_BYTES[0], "<", False),
-    *((mutators.BOMB_BYTES[1], order, fortran) for order in "<>" for fortran in (False, True)),
+    (damages.BOMB_BYTES[0], "<", False),
+    *((damages.BOMB_BYTES[1], order, fortran) for order in "<>" for fortran in (False, True)),
 ])
 def test_compression_bombs_are_refused(tmp_path, size, order, fortran):
     path = tmp_path / "bomb.npz"
-    path.write_bytes(mutators.bombed("W0.npy", size, order, fortran))
+    path.write_bytes(damages.bombed("W0.npy", size, order, fortran))
     with zipfile.ZipFile(path) as archive:
         assert archive.infolist()[0].file_size == size + 128
         assert archive.open("W0.npy").read(1 << 16)[128:] == bytes((1 << 16) - 128)
-    worker = Worker("mutation_worker:read", [], tmp_path)
+    worker = Worker("damage_worker:read", [], tmp_path)
     answer = worker.ask(path)
     worker.stop()
     assert answer["outcome"] == "refused"
@@ -142,10 +142,10 @@ def test_compression_bombs_are_refused(tmp_path, size, order, fortran):
 
 
 def test_members_are_packed_anew_with_right_checksums():
-    data = mutators.zipped([("a.npy", b"one" * 50), ("b.json", b'{"a": [1, 2]}')])
+    data = damages.zipped([("a.npy", b"one" * 50), ("b.json", b'{"a": [1, 2]}')])
     changed = 0
     for n in range(200):
-        out = mutators.rezipped(data, Random(n), Path("marker"))
+        out = damages.rezipped(data, Random(n), Path("marker"))
         if len(out) > 1 << 20:
             continue  # the compression bomb
         with zipfile.ZipFile(io.BytesIO(out)) as archive:
@@ -157,7 +157,7 @@ def test_members_are_packed_anew_with_right_checksums():
 
 def test_json_is_changed_by_tokens_and_values():
     data = json.dumps({"layers": [{"type": "lstm", "weights": [[1.5, 2], [3, 4]]}]}).encode()
-    made = {mutators.json_tokens(data, Random(n)) for n in range(300)}
+    made = {damages.json_tokens(data, Random(n)) for n in range(300)}
     valid = 0
     for text in made:
         try:
@@ -173,7 +173,7 @@ def test_json_inside_an_array_is_changed_and_the_array_stays_whole():
     buffer = io.BytesIO()
     np.save(buffer, np.array('{"name": "model", "layers": [1, 2, 3]}'))
     texts = {
-        str(np.load(io.BytesIO(mutators.npy_text(buffer.getvalue(), Random(n)))))
+        str(np.load(io.BytesIO(damages.npy_text(buffer.getvalue(), Random(n)))))
         for n in range(40)
     }
     assert len(texts) > 20
@@ -183,7 +183,7 @@ def test_the_header_of_a_headed_json_keeps_its_length():
     header = b'{"W": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}'
     data = len(header).to_bytes(8, "little") + header + bytes(8)
     for n in range(50):
-        out = mutators.headed_json(data, Random(n))
+        out = damages.headed_json(data, Random(n))
         length = int.from_bytes(out[:8], "little")
         assert len(out) == 8 + length + 8
 
@@ -191,7 +191,7 @@ def test_the_header_of_a_headed_json_keeps_its_length():
 def test_the_command_repeats_a_file_and_keeps_it(tmp_path):
     kept = tmp_path / "kept.npz"
     result = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "mutation.py"), "--format", "npz", "--only", "7",
+        [sys.executable, str(ROOT / "tests" / "damaged_files.py"), "--format", "npz", "--only", "7",
          "--keep", str(kept)],
         capture_output=True, text=True, timeout=60, check=False,
     )
@@ -210,7 +210,7 @@ def test_protobuf_is_changed_and_stays_protobuf():
 
 
 def test_hdf5_is_changed_and_stays_hdf5(tmp_path):
-    data = mutation.seeds("h5", tmp_path)[0].read_bytes()
+    data = damaged_files.seeds("h5", tmp_path)[0].read_bytes()
     made = {structures.hdf5(data, Random(n)) for n in range(60)}
     assert len(made) > 40
     differences = set()

@@ -1,8 +1,8 @@
 """Reads thousands of damaged model files, each as a user's command would.
 
-    python tests/mutation.py --format tflite --count 10000
+    python tests/damaged_files.py --format tflite --count 10000
 
-Every file is made from a valid one by `mutators`, out of a seed and its number alone, and read
+Every file is made from a valid one by `damages`, out of a seed and its number alone, and read
 in a worker process under limits of time and memory. It has to give a network, or a ModelError
 of short, printable lines; anything else is a failure, which --only NUMBER repeats.
 """
@@ -23,7 +23,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from mutators import mutated
+from damages import mutated
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
@@ -68,7 +68,7 @@ class Failure:
 
     def __str__(self) -> str:
         again = f"--format {self.format} --seed {self.seed} --only {self.number}"
-        return f"{self.format} {self.number}: {self.what}\n  again: tests/mutation.py {again}"
+        return f"{self.format} {self.number}: {self.what}\n  again: tests/damaged_files.py {again}"
 
 
 @dataclass
@@ -102,7 +102,7 @@ def damaged(files: list[Path], name: str, seed: int, number: int) -> bytes:
 
 
 def run_format(
-    name: str, count: int, seed: int = 1, reader: str = "mutation_worker:read",
+    name: str, count: int, seed: int = 1, reader: str = "damage_worker:read",
     only: int | None = None, progress: Callable[[int], None] = lambda number: None,
 ) -> Result:
     """Read `count` damaged files of a format in workers; `reader` is module:function."""
@@ -142,7 +142,7 @@ class Worker:
     """A process that reads one file after the other, in a working directory of its own."""
 
     def __init__(self, reader: str, files: list[Path], folder: Path) -> None:
-        command = [sys.executable, str(TESTS / "mutation_worker.py"), reader]
+        command = [sys.executable, str(TESTS / "damage_worker.py"), reader]
         # One thread, as each of the linear algebra's own takes address space.
         paths = f"{ROOT}{os.pathsep}{TESTS}"
         env = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": paths}

@@ -17,6 +17,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+
 from structures import HDF5, hdf5, pickle_operations, protobuf
 
 EXTREMES = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 1 << 20, 1 << 24, 1 << 28, 0x7FFFFFFF, 0x80000000,
