@@ -321,6 +321,7 @@ def test_inspect_and_the_report_say_what_an_input_stands_for(scaled, tmp_path: P
     real = (x + np.array(held["offset"])) * 2.0 ** -np.array(held["frac"])
     np.testing.assert_array_equal(real, scaled.input_to_real(np.repeat(x, 5, 1)))
     text = run("inspect", tmp_path / "q.npz").stdout
+    assert text == run("inspect", tmp_path / "out").stdout
     assert "(by feature)" in text
     for j, (lowest, highest) in enumerate(real[[0, -1]].T):
         assert f"  feature {j}    (x + {held['offset'][j]}) * 2^{-held['frac'][j]}, real " in text

@@ -14,6 +14,7 @@ from ..errors import ModelError
 from ..expect import Agreement, compare
 from ..network import Network
 from ..npz import read_npz
+from ..output import read_folder
 from ..quantized import QuantizedNetwork
 from ..quantized_layers import kind_of
 from ..readers.formats import format_of
@@ -36,10 +37,10 @@ def inspect(model: Path, expect: Path | None, as_json: bool, **options: Any) -> 
     Where outputs are known, a float64 run proves the reading; exit 1 if they differ by more
     than 1e-3 of the largest, with the likely cause if there is one.
     """
-    if artefact.is_artefact(model):
+    if model.is_dir() or artefact.is_artefact(model):
         if expect is not None:
             raise ModelError(f"{model} is quantized: --expect needs the float model instead")
-        q = artefact.load(model)
+        q = read_folder(model)[0] if model.is_dir() else artefact.load(model)
         click.echo(json.dumps(_describe_quantized(q), indent=1) if as_json else _table(q))
         return
     network = read_network(model, options)
