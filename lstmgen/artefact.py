@@ -47,6 +47,7 @@ KEY = "lstmgen_quantized"
 MAX_DESCRIPTION = 1 << 20
 """Longest description, in characters: notes and the names of all layers are part of it."""
 
+_MAX_NOTE = 4096
 _VERSION = 1
 _CHOICES: dict[str, tuple[str, ...] | type] = {
     "gate": get_args(GateFunction),
@@ -271,14 +272,14 @@ def _build(description: dict[str, Any], arrays: Mapping[str, Array]) -> Quantize
 def _name(value: object) -> str:
     """Return a name as readers give them to networks and layers; of another kind is none."""
     if not (isinstance(value, str) and is_name(value)):
-        raise ValueError(f"the name {shown(value)}; {NAME_RULE}")
+        raise ValueError(f"a network or layer is called {shown(value)}; {NAME_RULE}")
     return value
 
 
 def _note(value: object) -> str:
-    """Return a note for the user, whom it must not fool by control characters."""
+    """Return a note for the user: printable and no longer than any that is written."""
     note = str(value)
-    return note if note.isprintable() else ascii(note)
+    return note if note.isprintable() and len(note) <= _MAX_NOTE else shown(note)
 
 
 def _choice(key: str, value: Any) -> Any:

@@ -191,8 +191,8 @@ class QuantizedNetwork:
 
         Of the input's features j: real = (x[j] + offset[j]) * 2^-frac[j] (rule N1).
         """
-        none = np.zeros(self.inputs, np.int64)
-        scaling = InputScaling(none, none) if self.scaling is None else self.scaling
+        zeros = np.zeros(self.inputs, np.int64)
+        scaling = InputScaling(zeros, zeros) if self.scaling is None else self.scaling
         lowest, highest = self.input_span
         return {
             "input": {

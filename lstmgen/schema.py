@@ -16,7 +16,7 @@ from .layers import Gru, Layer, Lstm, recurrent_parts
 from .network import Network
 from .npz import Array, write_npz
 from .qformat import FloatArray
-from .schema_kinds import NAME_RULE, is_name, is_number, unknown_keys
+from .schema_kinds import SAVED_NAME_RULE, is_number, is_saved_name, unknown_keys
 from .schema_layers import Entries, arrays_by_name, entry_of
 from .weights import DATA_ARRAYS, build_network, data_note
 
@@ -37,8 +37,8 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> None:
 
     An array that float32 holds without loss is written as float32, any other as float64.
     """
-    if not is_name(network.name):
-        raise ModelError(f"{shown(network.name)} cannot be saved as a name; {NAME_RULE}")
+    if not is_saved_name(network.name):
+        raise ModelError(f"{shown(network.name)} cannot be saved as a name; {SAVED_NAME_RULE}")
     arrays: dict[str, Array] = {KEY: np.array(json.dumps(_description(network)))}
     for layer in network.layers:
         for name, array in arrays_by_name(layer).items():
@@ -134,8 +134,8 @@ def _entries(description: dict[str, Any]) -> list[Any]:
 
 def _description_problems(description: dict[str, Any]) -> Iterator[str]:
     yield from unknown_keys(description, _TOP_KEYS, "description")
-    if not is_name(description.get("name", "model")):
-        yield f"name is {shown(description['name'])}; {NAME_RULE}"
+    if not is_saved_name(description.get("name", "model")):
+        yield f"name is {shown(description['name'])}; {SAVED_NAME_RULE}"
     if description.get("outputs", "last") not in ("last", "sequence"):
         yield f"outputs is {shown(description['outputs'])}; expected 'last' or 'sequence'"
     bounds = description.get("input_range")

@@ -7,9 +7,10 @@ from typing import Any
 from .errors import shown
 from .folding import Affine
 from .layers import Bidirectional, Dense, Embedding, Gru, Lstm
+from .network import is_name
 from .weights import gate_order, gru_gate_order
 
-NAME_RULE = "expected a name of 1 to 64 printable characters"
+SAVED_NAME_RULE = "expected a name of 1 to 64 printable characters"
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ def entry_problems(entry: Any) -> Iterator[str]:
         return
     keys = KINDS[kind].keys
     yield from unknown_keys(entry, ("type", "name", *keys), f"{kind} layer")
-    if not is_name(entry.get("name")):
-        yield f"name is {shown(entry.get('name'))}; {NAME_RULE}"
+    if not is_saved_name(entry.get("name")):
+        yield f"name is {shown(entry.get('name'))}; {SAVED_NAME_RULE}"
     yield from _value_problems(entry, keys)
     for key in HALVES if kind == "bidirectional" else ():
         if key not in entry:
@@ -119,9 +120,9 @@ def unknown_keys(found: dict[str, Any], known: Sequence[str], what: str) -> Iter
             yield f"key {shown(key)} is unknown; a {what} has {', '.join(known)}"
 
 
-def is_name(name: object) -> bool:
-    """Whether a value is a name that can be stored."""
-    return isinstance(name, str) and 1 <= len(name) <= 64 and name.isprintable()
+def is_saved_name(name: object) -> bool:
+    """Whether a value is a name that a file can hold."""
+    return is_name(name) and len(str(name)) <= 64
 
 
 def is_number(value: Any) -> bool:

@@ -16,14 +16,22 @@ from .folding import Affine, fit_problems, fold
 from .layers import Bidirectional, Gru, Layer, Lstm, Recurrent, arrays_of, parts_of
 from .npz import Array
 from .qformat import FloatArray
-from .schema_kinds import ALWAYS, HALVES, KINDS, LIMIT, NAME_RULE, entry_problems, is_name
+from .schema_kinds import (
+    ALWAYS,
+    HALVES,
+    KINDS,
+    LIMIT,
+    SAVED_NAME_RULE,
+    entry_problems,
+    is_saved_name,
+)
 from .weights import gate_order, gru_gate_order, reordered, weights_of
 
 
 def entry_of(layer: Layer) -> dict[str, object]:
     """Return the entry that describes a layer."""
-    if not is_name(layer.name):
-        raise ModelError(f"{shown(layer.name)} cannot be saved as a name; {NAME_RULE}")
+    if not is_saved_name(layer.name):
+        raise ModelError(f"{shown(layer.name)} cannot be saved as a name; {SAVED_NAME_RULE}")
     kind = next(name for name, known in KINDS.items() if isinstance(layer, known.made))
     entry: dict[str, object] = {"type": kind, "name": layer.name}
     entry.update(_choices(layer))

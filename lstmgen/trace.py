@@ -121,7 +121,7 @@ def records_of(trace: Trace, instances: int, piece: int) -> list[list[Record]]:
     sequences is given the first 0, 1, ... up to `piece` steps of each.
     """
     if trace.whole:
-        return list(_beginnings(trace, instances, piece))
+        return [[record] for record in _beginnings(trace, instances, piece)]
     blocks = []
     for first in range(0, trace.sequences, instances):
         group = list(enumerate(range(first, min(first + instances, trace.sequences))))
@@ -136,15 +136,14 @@ def records_of(trace: Trace, instances: int, piece: int) -> list[list[Record]]:
     return blocks
 
 
-def _beginnings(trace: Trace, instances: int, piece: int) -> Iterator[list[Record]]:
-    """Yield runs of equally long beginnings of all sequences, the instances by turns."""
+def _beginnings(trace: Trace, instances: int, piece: int) -> Iterator[Record]:
+    """Yield a run of each beginning of each sequence, the instances by turns."""
     operation = Operation.RUN_SEQUENCE if trace.sequence else Operation.RUN_LAST
+    place = 0
     for length in range(min(trace.steps, piece) + 1):
-        first = length * trace.sequences
-        yield [
-            Record(operation, sequence, (first + sequence) % instances, 0, length)
-            for sequence in range(trace.sequences)
-        ]
+        for sequence in range(trace.sequences):
+            yield Record(operation, sequence, place, 0, length)
+            place = (place + 1) % instances
 
 
 def _pieces(trace: Trace, group: list[tuple[int, int]], piece: int) -> Iterator[Record]:

@@ -49,7 +49,7 @@ _ROOM = 2048
 """The room for input, where the image carries it along, is a multiple of this, in bytes."""
 
 _LAST = command(Operation.SELFTEST) + command(Operation.END)
-"""What the last run ends with; each of the others with its end alone."""
+"""What the last run ends with, which any may be; each of the others with its end alone."""
 
 _SMALL_RAM = 8192
 """The RAM of a target that does not say, and reads its input from its own memory."""

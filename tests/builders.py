@@ -11,6 +11,7 @@ from lstmgen.network import Activation, Dense, Lstm, Network
 from lstmgen.quantized import Precision, QuantizedNetwork
 from lstmgen.quantized_layers import QuantizedLayer, QuantizedLstm
 from lstmgen.quantizer import quantize
+from lstmgen.scaling import InputScaling
 
 PRECISIONS: tuple[Precision, ...] = ("q15", "w8a16", "q7")
 
@@ -184,6 +185,12 @@ def nearest(
 def quantized(name: str, precision: Precision) -> QuantizedNetwork:
     network = NETWORKS[name]()
     return nearest(network, precision, calibration(network))
+
+
+def by_feature(q: QuantizedNetwork) -> QuantizedNetwork:
+    """The same layers for an input whose features have formats and offsets of their own."""
+    j = np.arange(q.inputs)
+    return replace(q, scaling=InputScaling(j % 5, 100 - 70 * j))
 
 
 def of_shape(

@@ -292,6 +292,7 @@ def test_bad_input_is_one_line_and_exit_2(folder, args, message):
         (["build", "model.npz", "--precision", "q8"], r"'q8' is not one of"),
         (["emulate", "model.npz"], r"Missing option '--input'"),
         (["build", "model.npz", "--precison", "q7"], r"Did you mean '--precision'?"),
+        (["build", "model.npz", "--calibration"], r"Option '--calibration' requires an argument"),
         (["bild", "model.npz"], r"No such command 'bild'"),
         (["--fast"], r"No such option '--fast'"),
     ],

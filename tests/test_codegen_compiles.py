@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from lstmgen.quantized import Precision
+from lstmgen.quantized import Precision, QuantizedNetwork
 
-from builders import NETWORKS, PRECISIONS, quantized
+from builders import NETWORKS, PRECISIONS, by_feature, quantized
 from compiled import C_WARNINGS, LANGUAGES, compile_c, sources, write
 from tools import need_program
 
@@ -57,8 +57,8 @@ int main(void)
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_no_warning_in_c_and_in_cpp(name: str, precision: Precision, tmp_path: Path) -> None:
-    check(name, precision, "gcc", "-O2", tmp_path)
-    check(name, precision, "g++", "-Os", tmp_path)
+    check(quantized(name, precision), "gcc", "-O2", tmp_path)
+    check(quantized(name, precision), "g++", "-Os", tmp_path)
 
 
 @pytest.mark.parametrize("optimize", ["-O0", "-Os", "-O2", "-O3"])
@@ -68,7 +68,14 @@ def test_no_warning_at_any_optimization(
     name: str, compiler: str, optimize: str, tmp_path: Path
 ) -> None:
     for precision in PRECISIONS:
-        check(name, precision, compiler, optimize, tmp_path)
+        check(quantized(name, precision), compiler, optimize, tmp_path)
+
+
+@pytest.mark.parametrize("compiler", LANGUAGES)
+def test_no_warning_where_features_have_formats_of_their_own(
+    compiler: str, tmp_path: Path
+) -> None:
+    check(by_feature(quantized("sequence", "q15")), compiler, "-O2", tmp_path)
 
 
 @pytest.mark.parametrize("compiler", LANGUAGES)
@@ -78,11 +85,11 @@ def test_the_intrinsics_of_the_system_do_as_well(
     """With the whole of <immintrin.h>, which other tests go without, for it takes long."""
     monkeypatch.delenv("C_INCLUDE_PATH")
     monkeypatch.delenv("CPLUS_INCLUDE_PATH")
-    check("odd_sizes", "q7", compiler, "-O2", tmp_path)
+    check(quantized("odd_sizes", "q7"), compiler, "-O2", tmp_path)
 
 
-def check(name: str, precision: Precision, compiler: str, optimize: str, folder: Path) -> None:
-    files = write(sources(quantized(name, precision)), folder)
+def check(q: QuantizedNetwork, compiler: str, optimize: str, folder: Path) -> None:
+    files = write(sources(q), folder)
     output = str(folder / "model.so")
     flags = [*LANGUAGES[compiler], *C_WARNINGS, optimize, "-DMODEL_FLOAT_HELPERS"]
     compile_c(compiler, [*flags, "-shared", "-fPIC", *files, "-o", output])

@@ -9,7 +9,7 @@ import pytest
 from lstmgen.quantized import Precision, QuantizedNetwork
 from lstmgen.quantizer import quantize
 
-from builders import PRECISIONS, quantized
+from builders import PRECISIONS, by_feature, quantized
 from compiled import sources, write
 from conftest import ROOT
 from tools import need_program
@@ -32,7 +32,7 @@ def every_network() -> dict[str, QuantizedNetwork]:
         network = made()
         x = inputs_of(network)
         found[name] = quantize(network, PRECISIONS[turn % 3], x, rounding="nearest")
-    return found
+    return {**found, "by_feature": by_feature(found["plain_initial_state"])}
 
 
 def published() -> set[str]:

@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,12 +150,16 @@ def test_a_feature_that_hardly_changes_gets_no_offset_too_large_for_c() -> None:
 def test_a_feature_far_from_0_gets_a_coarser_format(mean: float, spread: float) -> None:
     """As coarse as its offset, which C holds in a float, allows; a float is no finer there."""
     x = raw_sensors()
+    x[:, :, 0] = np.linspace(0, 100, x[:, :, 0].size).reshape(x.shape[:2])
     x[:, :, 1] = mean + spread * (x[:, :, 1] - MEANS[1]) / SPREADS[1]
-    made = plan(network(), x, 16, 15, True)
-    assert made is not None
-    frac = max_frac(made.reach, 16)
-    assert MAX_INPUT_OFFSET / 8 < made.integers(frac).offset[1] <= MAX_INPUT_OFFSET
-    assert 2.0 ** -(frac + int(made.shift[1])) < spread / 3
+    for spare in (0, 1):
+        made = plan(network(), x, 16, 15, True, spare)
+        assert made is not None
+        frac = max_frac(made.reach, 16)
+        offset = made.integers(frac).offset
+        assert MAX_INPUT_OFFSET / 8 < offset[1] <= MAX_INPUT_OFFSET
+        assert 2.0 ** -(frac + int(made.shift[1])) < spread / 3
+        assert made.offset[0] == pytest.approx(50, abs=4)  # the others keep theirs
 
 
 def test_a_feature_that_never_changes_may_in_use() -> None:
@@ -285,6 +290,18 @@ def test_the_header_compiles_without_a_warning(scaled, tmp_path: Path) -> None:
     assert "MODEL_INPUT_FRAC " not in files["model.h"] + readme
 
 
+def test_the_c_says_by_feature_wherever_the_input_goes() -> None:
+    for first in ("lstm", "gru", "bidirectional", "dense", "skip"):
+        q = quantize(network(first), "q15", raw_sensors())
+        assert q.scaling is not None
+        files = sources(q)
+        own = {str(layer.x) for layer in (q.layers[0], *getattr(q.layers[0], "halves", ()))}
+        assert len(re.findall(r"^ \*   (x|own) +int16_t by feature", files["model.c"], re.M)) == (
+            2 if first in ("bidirectional", "skip") else 1
+        )
+        assert f"x {own.pop()}" not in files["model.h"]
+
+
 def run(*arguments: object) -> Result:
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
@@ -324,7 +341,7 @@ def test_inspect_and_the_report_say_what_an_input_stands_for(scaled, tmp_path: P
     assert text == run("inspect", tmp_path / "out").stdout
     assert "(by feature)" in text
     for j, (lowest, highest) in enumerate(real[[0, -1]].T):
-        assert f"  feature {j}    (x + {held['offset'][j]}) * 2^{-held['frac'][j]}, real " in text
+        assert f"  feature {j}    (x {held['offset'][j]:+d}) * 2^{-held['frac'][j]}, real " in text
         assert f", real {lowest:.6g} .. {highest:.6g}\n" in text
 
 

@@ -8,7 +8,7 @@ import pytest
 from lstmgen.quantized import Precision, QuantizedNetwork
 from lstmgen.quantizer import quantize
 
-from builders import quantized
+from builders import by_feature, quantized
 from compiled import sources, write
 from conftest import ROOT
 from tools import need_program
@@ -30,7 +30,7 @@ def networks() -> dict[str, QuantizedNetwork]:
     for name in VARIED:
         network = VARIANTS[name]()
         found[name] = quantize(network, "w8a16", inputs_of(network), rounding="nearest")
-    return found
+    return {**found, "by_feature": by_feature(found["skip"])}
 
 
 @pytest.fixture(scope="module")

@@ -212,14 +212,18 @@ def test_sequences_of_a_group_take_turns() -> None:
     ]
 
 
-def test_whole_sequences_come_in_blocks_of_one_length() -> None:
+def test_whole_sequences_can_be_split_anywhere() -> None:
     """All in one would be more than an image on AVR takes along."""
-    trace = replace(toy_trace(toy_inputs(8, 20)), whole=True)
-    blocks = records_of(trace, 3, PIECE)
-    assert [[r.steps for r in block] for block in blocks] == [[n] * 8 for n in range(PIECE + 1)]
-    assert [[r.sequence for r in block] for block in blocks] == [list(range(8))] * (PIECE + 1)
-    places = [record.instance for block in blocks for record in block]
-    assert places == [n % 3 for n in range(len(places))]
+    trace = replace(toy_trace(toy_inputs(200, 20)), whole=True)
+    (*records,) = (record for (record,) in records_of(trace, 3, PIECE))
+    assert [(r.steps, r.sequence) for r in records] == [
+        (steps, sequence) for steps in range(PIECE + 1) for sequence in range(200)
+    ]
+    assert [r.instance for r in records] == [n % 3 for n in range(len(records))]
+    avr = load_target("avr")
+    sizes = [len(commands_of(trace, run)) for run in verification._runs(trace, 3, avr)]
+    assert len(sizes) > 1
+    assert max(sizes) <= 0x7FFE - 8
 
 
 def test_input_is_split_where_the_image_takes_little(temporary: Path) -> None:

@@ -56,12 +56,12 @@ class _Commands(click.Group):
             return super().make_context(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _in_one_line():
+        with _in_one_line(ctx):
             return super().invoke(ctx)
 
 
 @contextmanager
-def _in_one_line() -> Iterator[None]:
+def _in_one_line(group: click.Context | None = None) -> Iterator[None]:
     """Exit with 2 and a line for each mistake of the user, bad usage too."""
     try:
         yield
@@ -69,6 +69,8 @@ def _in_one_line() -> Iterator[None]:
         raise
     except click.UsageError as error:
         command = error.ctx.command_path if error.ctx else "lstmgen"
+        if error.ctx is None and group is not None:  # of an option without its value
+            command += f" {group.invoked_subcommand}"
         message = " ".join(error.format_message().split()).rstrip(".")
         click.echo(f"{command}: {message} (see {command} --help)", err=True)
         raise SystemExit(2) from None

@@ -134,7 +134,7 @@ def _table(q: QuantizedNetwork) -> str:
         )
     if q.scaling is not None:
         lines += [
-            f"  feature {j:<4} (x + {offset}) * 2^{-frac}, real {lowest:.6g} .. {highest:.6g}"
+            f"  feature {j:<4} (x {offset:+d}) * 2^{-frac}, real {lowest:.6g} .. {highest:.6g}"
             for j, (frac, offset, lowest, highest) in enumerate(_features(q))
         ]
     return "\n".join([*lines, *(f"- {line}" for line in q.notes)])

@@ -229,6 +229,9 @@ def model_view(
     first, x = q.layers[0], Value(q.x, by_feature=q.scaling is not None)
     for part in first.halves if isinstance(first, QuantizedBidirectional) else (first,):
         layers[part.name] = replace(layers[part.name], x=x)
+    last_layer = layers.get(q.layers[-1].name)
+    if isinstance(last_layer, DenseView) and last_layer.skip is not None:
+        layers[q.layers[-1].name] = replace(last_layer, skip_x=x)
     stages = [_stage(layer, layers) for layer in q.layers]
     behind = q.last_recurrent + 1
     last = stages[behind - 1]

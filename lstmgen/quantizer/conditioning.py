@@ -110,7 +110,7 @@ def plan(
             break
         # A feature that changes little at a great distance from 0 gets a coarser format.
         own = np.where(beyond, 2 * own, own)
-        moved &= own < _ONE_SIDED * peak
+        moved &= ~beyond | (own < _ONE_SIDED * peak)
     if not shift.any() and not offset.any():
         return None
     return Conditioning(shift, offset, largest)

@@ -3,7 +3,6 @@
 import os
 import re
 import zipfile
-from pathlib import Path
 
 from ..errors import ModelError
 from ..npz import BROKEN
@@ -12,7 +11,7 @@ from .hdf5 import MAX_FILE, read_hdf5
 from .keras_config import Config, chain_of, parse
 from .keras_layers import Builder
 from .keras_store import ByName, ByPath, Store
-from .options import Draft, ReadOptions
+from .options import Draft, ReadOptions, network_name
 
 MAX_CONFIG = 1 << 24
 """Largest config in bytes."""
@@ -23,8 +22,7 @@ _WEIGHTS = "model.weights.h5"
 def read(path: str | os.PathLike[str], options: ReadOptions) -> Draft:
     """Return what a file of Keras tells."""
     source = str(path)
-    stem = Path(path).stem.removesuffix(".weights")
-    name = stem if stem.isprintable() and len(stem) <= 64 else "model"
+    name = network_name(path)
     if zipfile.is_zipfile(path):
         return _read_archive(path, source, name)
     file = read_hdf5(path, source)

@@ -22,7 +22,7 @@ from .onnx_graph import Walker
 from .onnx_node import Unread, Value, shown
 from .onnx_signal import Signal, settled
 from .onnx_tensors import Beside, text
-from .options import Draft, ReadOptions
+from .options import Draft, ReadOptions, network_name
 
 MAX_BYTES = 9 * MAX_WEIGHTS
 """Largest file: weights of float64, and what stands around them."""
@@ -32,8 +32,7 @@ def read(path: str | os.PathLike[str], options: ReadOptions) -> Draft:
     """Return the network that leads to the first output of the file's graph."""
     source = str(path)
     model = _parsed(path)
-    stem = Path(path).stem
-    name = stem if stem.isprintable() and len(stem) <= 64 else "model"
+    name = network_name(path)
     opsets = [int(one.version) for one in model.opset_import if text(one.domain) in ("", "ai.onnx")]
     walker = Walker(options, max(opsets, default=1), Beside(Path(path).parent))
     try:

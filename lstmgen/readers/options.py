@@ -86,7 +86,7 @@ class Draft:
 
 def network_name(path: str | os.PathLike[str]) -> str:
     """Return a network's name made of its file's, if that is printable and not too long."""
-    stem = Path(path).stem
+    stem = Path(path).stem.removesuffix(".weights")
     return stem if stem.isprintable() and 0 < len(stem) <= 64 else "model"
 
 

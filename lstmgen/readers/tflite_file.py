@@ -2,14 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from ..errors import ModelError
 from ..layers import Bidirectional, Lstm
 from .formats import need
-from .options import Draft, ReadOptions
+from .options import Draft, ReadOptions, network_name
 from .tflite_flow import named
 from .tflite_graph import KERAS, follow
 from .tflite_load import load
@@ -20,8 +19,7 @@ from .tflite_tensors import Graph, Tensor
 def read(path: str | os.PathLike[str], options: ReadOptions) -> Draft:
     """Return what a .tflite file tells; its layers have no names, so they are given some."""
     graph = load(path, need("tflite", "tflite", path), FUSED)
-    stem = Path(path).stem
-    name = stem if stem.isprintable() and len(stem) <= 64 else "model"
+    name = network_name(path)
     if not set(FUSED) & set(graph.kinds):
         return Draft(graph.source, name, (), problems=(_unfused(graph),))
     fused: dict[int, Lstm | Bidirectional | None] = {}

@@ -145,7 +145,7 @@ int classes_selftest(void);
  * that no floating-point library is linked unasked.
  */
 
-/** Quantize the inputs of a step: round to nearest, ties up, clamp; NaN becomes 0 (rule N1). */
+/** Quantize the inputs of a step: round to nearest, ties up, clamp; NaN gives x = 0 (rule N1). */
 static inline void classes_input_from_float(
     const float real[CLASSES_INPUTS],
     classes_input x[CLASSES_INPUTS])

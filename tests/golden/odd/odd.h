@@ -147,7 +147,7 @@ int odd_selftest(void);
  * that no floating-point library is linked unasked.
  */
 
-/** Quantize the inputs of a step: round to nearest, ties up, clamp; NaN becomes 0 (rule N1). */
+/** Quantize the inputs of a step: round to nearest, ties up, clamp; NaN gives x = 0 (rule N1). */
 static inline void odd_input_from_float(
     const float real[ODD_INPUTS],
     odd_input x[ODD_INPUTS])
