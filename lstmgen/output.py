@@ -29,6 +29,9 @@ from .target import is_name
 REPORT = "{name}_report.json"
 ARTEFACT = "{name}_model.npz"
 
+_EXCERPT = 60
+"""Characters of a line that differs."""
+
 _PROOF = "proof"
 """The report's key for what is proved of the folder; the only one that is not generated."""
 
@@ -96,17 +99,22 @@ def compare(folder: Path) -> tuple[dict[str, bytes], list[str]]:
     return held, problems
 
 
-def drift(folder: Path) -> list[str]:
+def drift(folder: Path) -> tuple[list[str], str]:
     """Return a line for each file of a generated folder that a build today would change.
 
-    One more where the report's `proof` is not of the folder's files as they are.
+    One more where the report's `proof` is not of the folder's files as they are, or says that
+    something is not proved. And, in a word, what the report has of a proof.
     """
     held, problems = compare(folder)
     report, _, name = _read_report(folder)
     proof = _proof_in(held.get(REPORT.format(name=name), b""))
-    if proof is not None and not (isinstance(proof, dict) and proof.get("files") == hashes(held)):
+    if proof is None:
+        return problems, "no proof"
+    if not (isinstance(proof, dict) and proof.get("files") == hashes(held)):
         problems.append(f"{report}: the proof is of other files; run lstmgen prove again")
-    return problems
+    elif proof.get("proved") is not True:
+        problems.append(f"{report}: not proved; lstmgen prove tells what and where")
+    return problems, "proved"
 
 
 def hashes(held: Mapping[str, bytes]) -> dict[str, str]:
@@ -118,16 +126,10 @@ def hashes(held: Mapping[str, bytes]) -> dict[str, str]:
     }
 
 
-def write_proof(folder: Path, proof: dict[str, Any] | None) -> None:
-    """Put the verdict of `lstmgen prove` into a folder's report, in place of an earlier one.
-
-    None: there is none yet, and an earlier one does not hold any more.
-    """
+def write_proof(folder: Path, proof: dict[str, Any]) -> None:
+    """Put the verdict of `lstmgen prove` into a folder's report, in place of an earlier one."""
     path, report, _ = _read_report(folder)
-    if proof is None and _PROOF not in report:
-        return
-    report.pop(_PROOF, None)
-    write_file(_dump(report if proof is None else report | {_PROOF: proof}), path)
+    write_file(_dump(report | {_PROOF: proof}), path)
 
 
 def _read_report(folder: Path) -> tuple[Path, dict[str, Any], str]:
@@ -190,7 +192,11 @@ def _first_difference(found: bytes, expected: bytes) -> str:
         return ""
     for number, (got, want) in enumerate(lines, 1):
         if got != want:
-            return f" in line {number}: found {got.strip()[:60]!r}, expected {want.strip()[:60]!r}"
+            pairs = zip(got, want, strict=False)
+            same = next((at for at, (a, b) in enumerate(pairs) if a != b), 0)
+            start = 0 if same < _EXCERPT // 2 else same - _EXCERPT // 4
+            told = (line[start : start + _EXCERPT].strip() for line in (got, want))
+            return " in line {}: found {!r}, expected {!r}".format(number, *told)
     return " in its length"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .codegen import Contract, Proof, proof_harness
-from .errors import OutputError, ToolError
+from .errors import LstmgenError, OutputError, ToolError
 from .output import BuiltFor, build, compare, hashes
 from .quantized import QuantizedNetwork
 from .toolchain.eva import OPTIONS, Alarm, EvaResult, eva_version, find_eva, run_eva
@@ -143,7 +143,13 @@ def prove(
     """
     find_eva()
     target = built_for or BuiltFor("portable", "portable", "speed")
-    machine = machine or _MACHINES.get(target.isa, "int32")
+    own_machine = _MACHINES.get(target.isa, "int32")
+    machine = machine or own_machine
+    if folder is not None and target.isa != "portable" and machine != own_machine:
+        raise LstmgenError(
+            f"{folder} is for {target.name}, whose machine is {own_machine}; "
+            f"give its artefact to prove the portable C for {machine}"
+        )
     held, differences = compare(folder) if folder else ({}, [])
     files, isa, what, left = _sources(q, name, folder, held, target)
     if keep is not None and folder is not None and target.isa != "portable":
@@ -177,9 +183,11 @@ def _sources(
     of the folder, whose files are `held`, they leave out."""
     if folder is None:
         return _portable(q, name, target), "portable", "portable C", ()
-    if (assembly := f"{name}_kernels.S") in held:
+    if f"{name}_kernels.S" in held:
         made = _portable(q, name, target)
-        return made, "portable", "portable C of the same integers", (assembly,)
+        code = [file for file in sorted(held) if file.endswith((".c", ".h", ".S"))]
+        left = tuple(file for file in code if held[file] != made.get(file))
+        return made, "portable", "portable C of the same integers", left
     names = [source.format(name=name) for source in _SOURCES]
     if missing := [str(folder / file) for file in names if file not in held]:
         raise OutputError(f"missing: {', '.join(missing)}; build the model anew")

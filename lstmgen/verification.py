@@ -92,7 +92,11 @@ class VerifyResult:
     def to_json(self) -> dict[str, object]:
         """Return the stable part for `--json`."""
         keys = ("target", "precision", "steps", "values", "equal")
-        return {key: getattr(self, key) for key in keys}
+        return {
+            **{key: getattr(self, key) for key in keys},
+            "difference": None if self.equal else self.message,
+            "kept": None if self.folder is None else str(self.folder),
+        }
 
 
 def default_inputs(q: QuantizedNetwork, rng: np.random.Generator, *, steps: int = 24) -> IntArray:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 import subprocess
@@ -115,6 +116,8 @@ def test_argmax_has_agreement_and_no_sqnr(folder):
     np.save("c.npy", calibration(network))
     text = run("build", "classes.npz", "-o", "c", "--calibration", "c.npy").stdout
     assert "% of the classes are float's, on calibration data" in text
+    digest = hashlib.sha256((folder / "c.npy").read_bytes()).hexdigest()
+    assert f"), c.npy (SHA-256 {digest})" in (folder / "c" / "README.md").read_text()
     text = run("report", "classes.npz", "--input", "c.npy").stdout
     assert "same class as float" in text
     assert "output" not in text
@@ -198,12 +201,18 @@ def test_build_check_and_drift(folder):
     bounds = [row for layer in report["layers"] for row in layer["bounds"]]
     assert len(bounds) == 5 + 28 + 3 + 8 + 3
     assert all(row["bound"] < 2**31 for row in bounds)
-    assert "no drift" in run("check", "out").stdout
+    assert run("check", "out").stdout == "out: no drift, no proof\n"
+    digest = hashlib.sha256((folder / "model.npz").read_bytes()).hexdigest()
+    assert report["notes"][-1] == f"made of model.npz (SHA-256 {digest})"
+    assert report["notes"][-1] in (folder / "out" / "README.md").read_text()
     source = folder / "out" / "kws.c"
     source.write_text(source.read_text().replace("return", "retrun", 1))
     (folder / "out" / "LICENSE").unlink()
     drifted = run("check", "out", code=1).stdout
-    assert "kws.c differs in line" in drifted
+    found = re.search(r"kws\.c differs in line \d+: found '(.+)', expected '(.+)'\n", drifted)
+    assert found
+    assert found[1].replace("retrun", "return") == found[2]
+    assert "retrun" in found[1]
     assert "LICENSE is missing" in drifted
 
 
@@ -312,7 +321,10 @@ def test_verify(folder):
     described = json.loads(run("verify", "model.npz", "--input", "x.npy", "--json").stdout)
     (result,) = described["results"]
     assert result["equal"] is True
-    assert set(result) == {"target", "precision", "steps", "values", "equal"}
+    assert set(result) == {
+        "target", "precision", "steps", "values", "equal", "difference", "kept"
+    }
+    assert (result["difference"], result["kept"]) == (None, None)
     assert (result["target"], result["precision"], result["steps"]) == ("host", "w8a16", 48)
 
 
@@ -329,6 +341,11 @@ def test_verify_a_folder_finds_an_edited_constant(folder):
     assert "lstm0" in found
     assert "expected" in found
     assert (folder / "kept" / "host-w8a16").is_dir()
+    told = json.loads(run("verify", "out", "--keep", "again", "--json", code=1).stdout)
+    (result,) = told["results"]
+    assert result["equal"] is False
+    assert result["difference"] in found.replace("kept", "again")
+    assert result["kept"] == str(Path("again") / "host-w8a16")
 
 
 def test_bench(folder):

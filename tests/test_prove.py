@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -98,10 +99,16 @@ def test_a_folder_gets_the_verdict_and_does_not_drift(sources, tmp_path):
     assert report["proof"]["proved"] is True
     assert report["proof"]["files"] == hashes_of(folder, "kws_report.json")
     assert report["proof"]["not_analysed"] == []
-    assert drift(folder) == []
+    assert drift(folder) == ([], "proved")
     first = (folder / "kws_report.json").read_bytes()
     assert first.startswith(before[:-3])
     assert first.count(b'"proof"') == 1
+    # What is refused leaves the verdict as it is.
+    run("prove", folder, "--precision", "q7", code=2)
+    assert (folder / "kws_report.json").read_bytes() == first
+    report["proof"]["proved"] = False
+    (folder / "kws_report.json").write_text(json.dumps(report))
+    assert "kws_report.json: not proved; lstmgen prove tells" in run("check", folder, code=1).stdout
 
 
 def test_a_raised_weight_is_named_by_file_and_line(sources, tmp_path):
@@ -128,17 +135,22 @@ def test_folders_of_kernels_prove_portable_c_and_that_all_files_are_theirs(tmp_p
     said = run("prove", folder).stdout
     assert (
         "kws: proved, 0 alarms (portable C of the same integers, int32; "
-        "not analysed: kws_kernels.S, see docs/SOUNDNESS.md)"
+        "not analysed: kws.c, kws.h, kws_kernels.S, kws_selftest.c, kws_weights.c, "
+        "kws_weights.h, see docs/SOUNDNESS.md)"
     ) in said
     proof = json.loads((folder / "kws_report.json").read_text())["proof"]
-    assert proof["not_analysed"] == ["kws_kernels.S"]
     assert proof["files"] == hashes_of(folder, "kws_report.json")
-    assert "kws_kernels.S" not in proof["analysed"]
-    assert proof["analysed"]["kws.c"] != proof["files"]["kws.c"]
-    assert drift(folder) == []
+    code = [file for file in proof["files"] if Path(file).suffix in (".c", ".h", ".S")]
+    assert proof["not_analysed"] == [
+        file for file in code if proof["analysed"].get(file) != proof["files"][file]
+    ]
+    assert drift(folder) == ([], "proved")
+    told = run("prove", folder, "--machine", "int64", code=2).stderr
+    assert "is for cortex-m4, whose machine is int32; give its artefact to prove" in told
+    assert drift(folder) == ([], "proved")
     kernels = folder / "kws_kernels.S"
     kernels.write_text(kernels.read_text().replace("smlabb", "smlabt", 1))
-    differs, other = drift(folder)
+    (differs, other), _ = drift(folder)
     assert re.search(r"kws_kernels\.S differs in line \d+", differs)
     assert other.endswith("kws_report.json: the proof is of other files; run lstmgen prove again")
     _, name, target = read_folder(folder)
@@ -172,22 +184,25 @@ def test_kernels_in_c_are_proved_in_their_plain_form(tmp_path):
     assert "41 rows, each as the report has it" in told.stdout
 
 
-def test_no_verdict_stays_where_a_new_one_fails(sources, tmp_path, monkeypatch):
+def test_a_verdict_stays_where_there_is_no_new_one_and_holds_for_its_files(
+    sources, tmp_path, monkeypatch
+):
     folder = tmp_path / "out"
     shutil.copytree(sources, folder)
     path = folder / "kws_report.json"
-    built = path.read_bytes()
-    proved = json.dumps(json.loads(built) | {"proof": {"proved": True}})
-    path.write_text(proved)
+    of_these = {"proved": True, "files": hashes_of(folder, "kws_report.json")}
+    report = json.loads(path.read_bytes()) | {"proof": of_these}
+    path.write_text(json.dumps(report, indent=1) + "\n")
+    before = path.read_bytes()
     with monkeypatch.context() as patched:
         patched.setenv("PATH", "")
         run("prove", folder, code=2)
-    assert path.read_bytes() == built
-    # Nor where the integers cannot be read.
-    path.write_text(proved)
+    assert path.read_bytes() == before
+    assert run("check", folder).stdout == f"{folder}: no drift, proved\n"
+    # Nor does it go where the integers cannot be read.
     (folder / "kws_model.npz").write_bytes(b"")
     run("prove", folder, code=2)
-    assert path.read_bytes() == built
+    assert path.read_bytes() == before
 
 
 FAULTS = {

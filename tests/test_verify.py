@@ -54,6 +54,8 @@ def test_equal_c_passes_on_every_target(name: str, sequence: bool, temporary: Pa
         "steps": 160,
         "values": result.values,
         "equal": True,
+        "difference": None,
+        "kept": None,
     }
     assert re.fullmatch(rf"{name}: \d+ values of 160 steps are equal", result.message)
     # Every step: 10 of state, 2 outputs; twice the state after reset; run adds to it.

@@ -53,13 +53,17 @@ def build(
         click.echo(f"  {layer:<9} {kernel}")
     click.echo(f"  work      {source.q.macs_per_step:>8} multiply-accumulates a step")
     click.echo(f"  accuracy  {_accuracy(source, options)}")
-    click.echo(f"  next      lstmgen verify {folder} --target {target}; lstmgen bench ...")
+    click.echo(f"  next      lstmgen verify {folder} --target {target}; lstmgen prove {folder}")
 
 
 def _accuracy(source: Source, options: dict[str, Any]) -> str:
     calibration = options.get("calibration")
     if source.network is None or calibration is None:
-        return "not measured: needs --calibration data (or `lstmgen report`)"
+        return (
+            "not measured: lstmgen report compares an artefact with its float model"
+            if source.network is None
+            else "not measured: needs --calibration data (or `lstmgen report`)"
+        )
     x = load_calibration(calibration, source.q.inputs)[:_ACCURACY_SEQUENCES]
     accuracy = measure_accuracy(source.network, source.q, Dataset(x))
     if accuracy.sqnr_db is None or accuracy.max_abs_error is None:

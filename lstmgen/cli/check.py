@@ -13,11 +13,11 @@ def check(folder: Path) -> None:
     """Exit with 1, naming each file that drifted, if FOLDER was edited or made by another version.
 
     The comparison is to the byte; it needs nothing but the folder. A proof in its report has to
-    be of the files that it holds.
+    be one, and of the files that it holds.
     """
-    problems = drift(folder)
+    problems, proof = drift(folder)
     for line in problems:
         click.echo(line)
     if problems:
         raise SystemExit(1)
-    click.echo(f"{folder}: no drift")
+    click.echo(f"{folder}: no drift, {proof}")

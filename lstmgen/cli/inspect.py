@@ -19,7 +19,7 @@ from ..quantized import QuantizedNetwork
 from ..quantized_layers import kind_of
 from ..readers.formats import format_of
 from .layers import layer_json, layer_text, run_text
-from .options import json_option, model_options, read_network
+from .options import json_option, model_options, read_network, refuse_options
 
 
 @click.command()
@@ -40,6 +40,7 @@ def inspect(model: Path, expect: Path | None, as_json: bool, **options: Any) -> 
     if model.is_dir() or artefact.is_artefact(model):
         if expect is not None:
             raise ModelError(f"{model} is quantized: --expect needs the float model instead")
+        refuse_options(model, options)
         q = read_folder(model)[0] if model.is_dir() else artefact.load(model)
         click.echo(json.dumps(_describe_quantized(q), indent=1) if as_json else _table(q))
         return

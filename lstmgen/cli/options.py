@@ -1,8 +1,9 @@
 """Options that several commands share, and what they stand for."""
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args
 
@@ -215,11 +216,11 @@ def load_source(model: Path, options: dict[str, Any]) -> Source:
     are quantized, such options are a ModelError.
     """
     if model.is_dir():
-        _refuse_options(model, options)
+        refuse_options(model, options)
         q, name, _ = read_folder(model)
         return Source(q, None, name, name)
     if artefact.is_artefact(model):
-        _refuse_options(model, options)
+        refuse_options(model, options)
         return Source(artefact.load(model), None, _stem(model))
     network = read_network(model, options)
     calibration = options.get("calibration")
@@ -233,7 +234,20 @@ def load_source(model: Path, options: dict[str, Any]) -> Source:
         widths=_once(options.get("width") or ()),
         input_bits=options.get("input_bits"),
     )
+    q = replace(q, notes=(*q.notes, _origin(model, calibration)))
     return Source(q, network, _stem(model))
+
+
+def _origin(*files: Path | None) -> str:
+    """Return a note of the files that a network was made of, by name and SHA-256."""
+    told = []
+    for file in files:
+        if file is not None:
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            name = file.name if file.name.isprintable() else ascii(file.name)
+            told.append(f"{name} (SHA-256 {digest})")
+    return f"made of {', '.join(told)}"
 
 
 def _once(widths: Sequence[tuple[str, str]]) -> dict[str, str]:
@@ -258,7 +272,8 @@ def _stem(model: Path) -> str:
     return model.name.split(".")[0] or "model"
 
 
-def _refuse_options(model: Path, options: dict[str, Any]) -> None:
+def refuse_options(model: Path, options: dict[str, Any]) -> None:
+    """Raise ModelError if any option is given that would need the float model."""
     given = sorted(
         f"--{key.replace('_', '-')}" for key, value in options.items()
         if value is not None and value != ()

@@ -43,8 +43,6 @@ def prove(
     read as they are, and its report gets the verdict. Exit 1 if something is not proved.
     """
     results: list[tuple[str, ProveResult]] = []
-    if model.is_dir():
-        write_proof(model, None)  # whatever ends this, no old verdict stays
     for variant in sweep(options):
         source = load_source(model, variant)
         folder = model if model.is_dir() else None
@@ -70,7 +68,7 @@ def prove(
             for line in result.differences:
                 click.echo(line)
             for alarm in result.assumed:
-                note(f"- taken as known, see docs/SOUNDNESS.md: {alarm}")
+                note(f"- taken as known in the {result.what}, see docs/SOUNDNESS.md: {alarm}")
             click.echo(f"{source.q.precision:<6} {result.message}")
     if as_json:
         found = [{"precision": precision, **result.to_json()} for precision, result in results]
