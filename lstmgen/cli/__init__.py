@@ -23,7 +23,7 @@ _COMMANDS = {
     "quantize": "Quantize a model and write the integer artefact.",
     "build": "Write the C of a model.",
     "emulate": "Run a model bit-exactly on arrays of inputs.",
-    "verify": "Prove the C equal to the emulator on real targets.",
+    "verify": "Compare the C with the emulator on real targets.",
     "prove": "Prove the C free of undefined behaviour, by Frama-C.",
     "bench": "Count instructions, flash, RAM and stack on real targets.",
     "report": "Measure the accuracy against the float model.",
