@@ -49,7 +49,10 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str]]:
         folder = tmp_path_factory.mktemp(name)
         # The portable C: "size" leaves out x86-64's kernels, which are intrinsics.
         found += check(write(sources(q, effort="size"), folder))
-    return found
+    folder = tmp_path_factory.mktemp("assembly")
+    files = write(sources(q, target="cortex-m0"), folder)
+    assert (folder / "model_kernels.S").is_file()
+    return found + check(files)
 
 
 def check(files: list[str]) -> list[tuple[str, str]]:
