@@ -11,6 +11,7 @@ from lstmgen.bounds import bound_table
 from lstmgen.codegen import Effort, kernels
 from lstmgen.codegen.kernels import Choice, Kernel, choose, choose_dense
 from lstmgen.codegen.kernels.avr import AvrLstm, unpack
+from lstmgen.codegen.kernels.avr_gates import argument_limit
 from lstmgen.network import Lstm, Network
 from lstmgen.quantized import QuantizedNetwork
 from lstmgen.quantized_layers import QuantizedDense
@@ -105,6 +106,26 @@ def test_room_goes_where_it_saves_most_turns():
     short, long = (block.spans[0] for block in kernel_of(of_shape(9, 32, "q7"), "balanced").blocks)
     assert (short.columns, long.columns) == (9, 32)
     assert 1 < short.per_turn < long.per_turn
+
+
+@pytest.mark.parametrize("gate", range(4))
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_an_argument_as_large_as_a_kernel_takes(gate, sign):
+    """The look-up adds a quarter of the segments; one beyond goes to portable C (found by fuzz)."""
+    q = of_shape(1, 1, "q7")
+    layer = q.lstms[0]
+    none = {"wx": 0 * layer.wx, "wh": 0 * layer.wh, "frac": layer.argument_frac}
+    limit = argument_limit(1 << (q.tables.bits - 2))
+    for bias, taken in ((limit - 2, True), (limit - 1, False), ((1 << 31) - 1, False)):
+        made = with_layer(q, **none, bias=sign * bias * (np.arange(4) == gate))
+        assert (made.lstms[0].shift == 0).all()
+        for effort in EFFORTS:
+            choice = chosen(made, effort)
+            assert (choice.kernel is not None) == taken
+            assert taken or "too close to 2^31" in choice.reason
+        if taken:
+            assert_equal(made)
+            assert_equal(made, "size")
 
 
 def test_portable_where_no_kernel_is_safe():

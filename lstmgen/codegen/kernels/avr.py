@@ -34,7 +34,7 @@ from .avr_blocks import (
     spans,
     wide_sums,
 )
-from .avr_gates import GateSteps, Shift, plan
+from .avr_gates import GateSteps, Shift, argument_limit, plan, reach_of
 from .kernel import Choice, Effort
 
 _ROOM: dict[Effort, int] = {"speed": 2048, "balanced": 440, "size": 0}
@@ -81,6 +81,8 @@ def choose(
     bytewise = value == 1 and _bytes(layer.wx) and _bytes(layer.wh)
     sums = narrow_sums() if bytewise and widest < 1 << 23 else wide_sums(4)
     quarter = 1 << (tables.bits - 2)
+    if reach_of(layer, bounds).max() >= argument_limit(quarter):
+        return Choice(None, "a pre-activation comes too close to 2^31")
     gates = plan(layer, bounds, sums, quarter, effort != "speed")
     pieces = _blocks(layer, sums, _ROOM[effort])
     blocks = tuple(block for block, _ in pieces)

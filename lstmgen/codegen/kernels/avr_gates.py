@@ -91,6 +91,16 @@ class Gates:
     numbers: IntArray
 
 
+def reach_of(layer: QuantizedLstm, bounds: LayerBounds) -> NDArray[np.float64]:
+    """Return (4, k) the largest |V| of each row."""
+    return np.asarray(bounds.bound.reshape(4, -1) * 2.0 ** -layer.shift.reshape(4, -1) + 1)
+
+
+def argument_limit(quarter: int) -> int:
+    """Return what |V| has to stay below: a quarter of the segments is added to its upper half."""
+    return (1 << 31) - ((quarter + 1) << 16)
+
+
 def plan(
     layer: QuantizedLstm, bounds: LayerBounds, sums: tuple[Sum, ...], quarter: int, called: bool
 ) -> Gates:
@@ -100,7 +110,7 @@ def plan(
     called: whether functions are called for what all gates have in common.
     """
     shift = layer.shift.reshape(4, -1)
-    reach = bounds.bound.reshape(4, -1) * 2.0**-shift + 1
+    reach = reach_of(layer, bounds)
     size = len(sums[0].bytes)
     if called:
         total = _total(shift, reach, quarter, size)
@@ -137,11 +147,10 @@ def _total(shift: IntArray, reach: NDArray[np.float64], quarter: int, size: int)
     """Return T so that every row's V is sum * 2**(T - s) >> T with 0 <= T - s <= 7.
 
     reach: the largest |V| of each row; size: bytes of a sum. A multiple of 8 costs nothing,
-    each bit more a shift of V. What is still shifted has to fit 32 bits, and V's upper half
-    the addition of a quarter of the segments.
+    each bit more a shift of V. What is still shifted has to stay below the argument's limit.
     """
     low, high = max(int(shift.max()), -8), min(int(shift.min()) + 7, 8 * size + 7)
-    limit = (1 << 31) - ((quarter + 1) << 16)
+    limit = argument_limit(quarter)
     for total in sorted(range(low, high + 1), key=lambda t: (t % 8, t)):
         if reach.max() * 2.0 ** (total % 8) < limit:
             return total
