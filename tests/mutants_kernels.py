@@ -273,6 +273,13 @@ OTHERS = (
         _core("avr"),
     ),
     Mutant(
+        "avr.n5-quarter-wraps",
+        "lstmgen/codegen/kernels/avr.py",
+        "if reach_of(layer, bounds).max() >= argument_limit(quarter):",
+        "if reach_of(layer, bounds).max() > 2**31:",
+        ("tests/test_kernels_avr.py::test_an_argument_as_large_as_a_kernel_takes[1-2]",),
+    ),
+    Mutant(
         "avr.carries-dropped",
         f"{_ISA}/avr_columns.j2",
         "    adc     {{ sum.bytes[3] }}, r28\n{% endfor %}\n{% endif %}\n{% endmacro %}\n\n"
