@@ -27,7 +27,7 @@ CHAIN = ["reference_variants", "variants"]
 
 def names_in(files: list[str]) -> set[str]:
     found = set()
-    for name in [*files, "mutated_files"]:
+    for name in [*files, "damaged_files"]:
         text = (ROOT / "tests" / f"test_{name}.py").read_text(encoding="utf-8")
         found |= set(re.findall(r"^def test_(\w+)", text, re.MULTILINE))
     return found
